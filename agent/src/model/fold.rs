@@ -1,0 +1,1 @@
+//! Folds changes into snapshots: the one writer of the model.

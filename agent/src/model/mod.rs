@@ -1,0 +1,16 @@
+//! Pure data: what the mesh consists of. No I/O, no clock, no kernel.
+//!
+//! [`resource`] holds validated objects as their authors wrote them; [`fold`] turns a stream of
+//! [`resource::Delta`]s into immutable [`snapshot::Snapshot`]s that the data plane reads.
+
+pub mod fold;
+pub mod limits;
+pub mod mesh;
+pub mod names;
+pub mod pod;
+pub mod policy;
+pub mod resource;
+pub mod seams;
+pub mod service;
+pub mod snapshot;
+pub mod spiffe;

@@ -1,0 +1,56 @@
+//! Validated objects, and the changes that sources send.
+
+use std::sync::Arc;
+
+use super::{
+    mesh::MeshConfig,
+    names::ObjectName,
+    pod::{Namespace, Pod},
+    policy::PeerAuthentication,
+    service::{EndpointSlice, Service},
+};
+
+/// One validated object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Resource {
+    Namespace(Arc<Namespace>),
+    Pod(Arc<Pod>),
+    Service(Arc<Service>),
+    EndpointSlice(Arc<EndpointSlice>),
+    PeerAuthentication(Arc<PeerAuthentication>),
+    MeshConfig(Arc<MeshConfig>),
+}
+
+/// The kinds that this version acts upon.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Kind {
+    Namespace,
+    Pod,
+    Service,
+    EndpointSlice,
+    PeerAuthentication,
+    MeshConfig,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ResourceKey {
+    pub kind: Kind,
+    pub name: ObjectName,
+}
+
+/// A change of the world as a source saw it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    Upsert(ResourceKey, Resource),
+    Remove(ResourceKey),
+}
+
+/// Changes that belong together: they are applied as one snapshot.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Delta {
+    pub changes: Vec<Change>,
+    /// Objects and files that are refused right now, in the state after this delta.
+    pub rejected: usize,
+    /// The source has delivered everything it knew at its start.
+    pub synced: bool,
+}

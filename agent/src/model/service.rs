@@ -1,0 +1,100 @@
+//! Services and their endpoints.
+
+use std::{
+    net::IpAddr,
+    sync::{Arc, atomic::AtomicUsize},
+};
+
+use super::names::ObjectName;
+
+/// A Service, reduced to what the mesh needs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Service {
+    pub name: ObjectName,
+    /// `clusterIPs`; empty for a headless service.
+    pub vips: Vec<IpAddr>,
+    pub ports: Vec<ServicePort>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServicePort {
+    /// Empty where the service has one port without a name.
+    pub name: Arc<str>,
+    pub port: u16,
+    pub app_protocol: Option<Arc<str>>,
+}
+
+/// An EndpointSlice, reduced to what the mesh needs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EndpointSlice {
+    pub name: ObjectName,
+    /// The label `kubernetes.io/service-name`, in the slice's own namespace.
+    pub service: Arc<str>,
+    /// Port name → port of every endpoint of this slice.
+    pub ports: Vec<(Arc<str>, u16)>,
+    pub endpoints: Vec<SliceEndpoint>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SliceEndpoint {
+    pub address: IpAddr,
+    pub conditions: Conditions,
+    pub node: Option<Arc<str>>,
+    pub zone: Option<Arc<str>>,
+}
+
+/// EndpointSlice conditions; an absent `ready` or `serving` counts as true (Kubernetes API).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Conditions {
+    pub ready: bool,
+    pub serving: bool,
+    pub terminating: bool,
+}
+
+/// A Service with its endpoints, one set per service port.
+#[derive(Debug)]
+pub struct ServiceState {
+    pub service: Arc<Service>,
+    /// In the order of `service.ports`.
+    pub endpoints: Vec<Arc<EndpointSet>>,
+}
+
+/// Where a connection to one port of a service can go.
+#[derive(Debug, Default)]
+pub struct EndpointSet {
+    /// Ready ones first; of the rest only those that still serve while terminating.
+    pub endpoints: Vec<Endpoint>,
+    /// How many of `endpoints`, from the front, are ready.
+    pub ready: usize,
+    /// Round robin. Kept when the set is rebuilt, so that a change does not start anew.
+    pub next: Arc<AtomicUsize>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    pub address: IpAddr,
+    pub port: u16,
+}
+
+impl ServiceState {
+    /// The endpoints behind `port` of the service's own address.
+    pub fn endpoints_of_port(&self, port: u16) -> Option<(&ServicePort, &Arc<EndpointSet>)> {
+        self.service
+            .ports
+            .iter()
+            .zip(&self.endpoints)
+            .find(|(service_port, _)| service_port.port == port)
+    }
+}
+
+impl EndpointSet {
+    /// What may be dialled: the ready ones, or while none is, those that still serve
+    /// (kube-proxy's rule, KEP-1669).
+    pub fn usable(&self) -> &[Endpoint] {
+        if self.ready > 0 {
+            &self.endpoints[..self.ready]
+        } else {
+            &self.endpoints
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! What the data plane reads: one immutable, consistent state of the mesh.
+
+use std::{net::IpAddr, sync::Arc};
+
+use imbl::OrdMap;
+
+use super::{
+    mesh::MeshConfig,
+    names::ObjectName,
+    pod::{Namespace, Workload},
+    policy::{MtlsMode, PeerAuthentication},
+    service::{EndpointSlice, ServiceState},
+};
+
+/// One state of the mesh. Cloning shares everything; a new snapshot costs what changed.
+///
+/// Maps are ordered because imbl can then tell the difference of two versions in time
+/// proportional to the change, which is how the BPF maps follow.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    /// Grows by one with each applied delta.
+    pub generation: u64,
+    /// See [`super::resource::Delta::rejected`].
+    pub rejected: usize,
+    pub mesh: Arc<MeshConfig>,
+    pub(super) namespaces: OrdMap<Arc<str>, Arc<Namespace>>,
+    pub(super) workloads: OrdMap<ObjectName, Arc<Workload>>,
+    pub(super) workloads_by_ip: OrdMap<IpAddr, Arc<Workload>>,
+    /// Pods of this node, enrolled or not.
+    pub(super) local: OrdMap<ObjectName, Arc<Workload>>,
+    pub(super) services: OrdMap<ObjectName, Arc<ServiceState>>,
+    pub(super) services_by_vip: OrdMap<IpAddr, Arc<ServiceState>>,
+    /// Keyed by service, then by slice, so that a service's slices are one range.
+    pub(super) slices: OrdMap<(ObjectName, Arc<str>), Arc<EndpointSlice>>,
+    pub(super) destinations: OrdMap<IpAddr, Destination>,
+    pub(super) peer_authentications: OrdMap<ObjectName, Arc<PeerAuthentication>>,
+}
+
+/// Why the kernel hands connections to an address to the agent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Destination {
+    Service,
+    Pod,
+}
+
+impl Snapshot {
+    pub fn workload(&self, name: &ObjectName) -> Option<&Arc<Workload>> {
+        self.workloads.get(name)
+    }
+
+    /// The pod that has this address now; never a hostNetwork or finished one.
+    pub fn workload_by_ip(&self, ip: IpAddr) -> Option<&Arc<Workload>> {
+        self.workloads_by_ip.get(&ip)
+    }
+
+    pub fn service(&self, name: &ObjectName) -> Option<&Arc<ServiceState>> {
+        self.services.get(name)
+    }
+
+    pub fn service_by_vip(&self, ip: IpAddr) -> Option<&Arc<ServiceState>> {
+        self.services_by_vip.get(&ip)
+    }
+
+    /// Addresses that are the mesh's business: service addresses and enrolled pods.
+    pub fn destinations(&self) -> &OrdMap<IpAddr, Destination> {
+        &self.destinations
+    }
+
+    /// Pods of this node, enrolled or not.
+    pub fn local(&self) -> &OrdMap<ObjectName, Arc<Workload>> {
+        &self.local
+    }
+
+    pub fn workloads(&self) -> &OrdMap<ObjectName, Arc<Workload>> {
+        &self.workloads
+    }
+
+    pub fn services(&self) -> &OrdMap<ObjectName, Arc<ServiceState>> {
+        &self.services
+    }
+
+    pub fn namespaces(&self) -> &OrdMap<Arc<str>, Arc<Namespace>> {
+        &self.namespaces
+    }
+
+    pub fn peer_authentications(&self) -> &OrdMap<ObjectName, Arc<PeerAuthentication>> {
+        &self.peer_authentications
+    }
+
+    /// What `workload` demands of plaintext peers on `port`: port, then workload, then namespace,
+    /// then mesh; of several policies on one level the oldest counts, then the name.
+    pub fn mtls_mode(&self, workload: &Workload, port: u16) -> MtlsMode {
+        super::policy::resolve(self, workload, port)
+    }
+}
