@@ -14,7 +14,6 @@ mod sockets;
 mod sys;
 
 use std::{
-    net::SocketAddr,
     os::fd::{BorrowedFd, OwnedFd},
     path::Path,
     sync::Arc,
@@ -27,7 +26,14 @@ pub use destinations::Destinations;
 pub use error::DatapathError;
 pub use loader::Settings;
 
-use crate::model::{seams::OriginalDst, snapshot::Snapshot};
+use crate::model::{
+    limits,
+    seams::{Dialled, OriginalDst},
+    snapshot::Snapshot,
+};
+
+// The kernel side and the proxy speak of the same port.
+const _: () = assert!(HBONE_PORT == limits::HBONE_PORT);
 
 /// What the kernel side consists of. Dropping it leaves the pins and so the capture; see
 /// [`Datapath::release_all`].
@@ -136,14 +142,18 @@ impl VerdictReader {
 pub struct KernelOriginalDst;
 
 impl OriginalDst for KernelOriginalDst {
-    fn original_dst(&self, socket: BorrowedFd<'_>) -> std::io::Result<SocketAddr> {
+    fn original_dst(&self, socket: BorrowedFd<'_>) -> std::io::Result<Dialled> {
         let address = socket2::SockRef::from(&socket).local_addr()?;
         let address = address.as_socket().ok_or(std::io::ErrorKind::InvalidData)?;
         if address.ip().is_loopback() {
             // The hook did not run: nobody dialled this through connect().
             return Err(std::io::ErrorKind::AddrNotAvailable.into());
         }
-        Ok(address)
+        let addr = Addr::from(address.ip());
+        if addr == Addr::from_v4(PROBE_V4) || addr == Addr::from_v6(PROBE_V6) {
+            return Ok(Dialled::Probe);
+        }
+        Ok(Dialled::Address(address))
     }
 }
 

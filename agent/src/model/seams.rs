@@ -29,7 +29,15 @@ pub trait OriginalDst {
     ///
     /// # Errors
     /// When the kernel knows of no original destination: nobody dialled through the hook.
-    fn original_dst(&self, socket: BorrowedFd<'_>) -> io::Result<SocketAddr>;
+    fn original_dst(&self, socket: BorrowedFd<'_>) -> io::Result<Dialled>;
+}
+
+/// What an application dialled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dialled {
+    Address(SocketAddr),
+    /// The agent itself, which proves capture: the answer is the pod's [`ProbeToken`].
+    Probe,
 }
 
 /// Sockets inside one pod's network namespace. Held by everything that may still dial from the
