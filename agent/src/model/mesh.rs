@@ -1,10 +1,11 @@
 //! Settings of the whole mesh (`MeshConfig`).
 
-use std::sync::Arc;
+use std::{sync::Arc, time::SystemTime};
 
 /// `MeshConfig` of `weir.dev/v1alpha1`: one in the mesh; the oldest counts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MeshConfig {
+    pub created: Option<SystemTime>,
     /// `spec.rootNamespace`: policies there act on every namespace. Default `weir-system`.
     pub root_namespace: Arc<str>,
     /// `spec.trustDomainAliases`: further trust domains whose identities are accepted.
@@ -38,6 +39,7 @@ pub enum AccessLogFormat {
 impl Default for MeshConfig {
     fn default() -> Self {
         Self {
+            created: None,
             root_namespace: "weir-system".into(),
             trust_domain_aliases: Vec::new(),
             access_log: AccessLog::default(),

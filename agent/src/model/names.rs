@@ -2,6 +2,8 @@
 
 use std::{fmt, sync::Arc};
 
+use imbl::OrdMap;
+
 /// `namespace/name` of an object. Cluster-scoped objects have an empty namespace.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ObjectName {
@@ -16,6 +18,15 @@ impl ObjectName {
             name: name.into(),
         }
     }
+}
+
+/// The entries of one namespace, which are one range of an ordered map.
+pub(super) fn of_namespace<'a, V: Clone>(
+    map: &'a OrdMap<ObjectName, V>,
+    namespace: &'a Arc<str>,
+) -> impl Iterator<Item = (&'a ObjectName, &'a V)> {
+    let first = ObjectName::new(Arc::clone(namespace), "");
+    map.range(first..).take_while(move |(name, _)| name.namespace == *namespace)
 }
 
 impl fmt::Display for ObjectName {

@@ -1,6 +1,6 @@
 //! Pods as objects, and workloads: pods with what the mesh knows about them.
 
-use std::{collections::BTreeMap, net::IpAddr, path::PathBuf, sync::Arc, time::Instant};
+use std::{fmt, net::IpAddr, path::PathBuf, sync::Arc, time::Instant};
 
 use ipnet::IpNet;
 
@@ -36,7 +36,8 @@ pub struct Pod {
     pub finished: bool,
     /// The pod carries a container of another mesh (istio-proxy, linkerd-proxy).
     pub foreign_sidecar: bool,
-    /// The name of the owner: a ReplicaSet's without its hash, else the pod's own.
+    /// The name of the owner: a ReplicaSet's without its hash, a CronJob's Job without its time,
+    /// else the pod's own.
     pub workload_name: Arc<str>,
     /// The pod's own [`LABEL_MESH`], where it has one.
     pub mesh: Option<MeshLabel>,
@@ -46,7 +47,55 @@ pub struct Pod {
     pub skip: SkipRules,
 }
 
-pub type Labels = BTreeMap<Arc<str>, Arc<str>>;
+/// Labels of an object, or those a selector asks for. Immutable, so that the replicas of a
+/// workload share one allocation.
+#[derive(Clone, Default, PartialEq, Eq, Hash)]
+pub struct Labels(Arc<[(Arc<str>, Arc<str>)]>);
+
+impl Labels {
+    pub fn get(&self, key: &str) -> Option<&Arc<str>> {
+        let at = self.0.binary_search_by(|(k, _)| k.as_ref().cmp(key)).ok()?;
+        self.0.get(at).map(|(_, value)| value)
+    }
+
+    /// In the order of the keys.
+    pub fn iter(&self) -> impl Iterator<Item = (&Arc<str>, &Arc<str>)> {
+        self.0.iter().map(|(key, value)| (key, value))
+    }
+
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether each label of `wanted` is among these.
+    pub fn contain(&self, wanted: &Self) -> bool {
+        wanted.iter().all(|(key, value)| self.get(key) == Some(value))
+    }
+}
+
+impl FromIterator<(Arc<str>, Arc<str>)> for Labels {
+    /// Of several values for one key the last counts.
+    fn from_iter<I: IntoIterator<Item = (Arc<str>, Arc<str>)>>(pairs: I) -> Self {
+        let sorted: std::collections::BTreeMap<_, _> = pairs.into_iter().collect();
+        Self(sorted.into_iter().collect())
+    }
+}
+
+impl<const N: usize> From<[(&str, &str); N]> for Labels {
+    fn from(pairs: [(&str, &str); N]) -> Self {
+        pairs.into_iter().map(|(key, value)| (key.into(), value.into())).collect()
+    }
+}
+
+impl fmt::Debug for Labels {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(self.iter()).finish()
+    }
+}
 
 /// The value of [`LABEL_MESH`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,6 +137,13 @@ pub struct Workload {
     /// When `enrolled` or the pod's `captured` last changed: for a second after it, a refused
     /// tunnel port may mean that the other node's agent is not there yet.
     pub enrolment_changed_at: Instant,
+}
+
+impl Pod {
+    /// The addresses that are this pod's own: none on the host's network, none once finished.
+    pub fn own_ips(&self) -> &[IpAddr] {
+        if self.host_network || self.finished { &[] } else { &self.ips }
+    }
 }
 
 impl Workload {

@@ -2,7 +2,11 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::SystemTime};
 
-use super::{names::ObjectName, pod::Labels};
+use super::{
+    names::ObjectName,
+    pod::{Labels, Workload},
+    snapshot::Snapshot,
+};
 
 /// What a pod demands of peers that are not enrolled (`PeerAuthentication.spec.mtls.mode`).
 /// Between captured pods it is always mutual TLS.
@@ -41,17 +45,55 @@ pub struct PeerAuthentication {
 
 impl PeerAuthentication {
     pub fn selects(&self, labels: &Labels) -> bool {
-        let wanted: &Labels = match &self.selector {
-            Some(wanted) => wanted,
-            None => return true,
-        };
-        wanted.iter().all(|(key, value)| {
-            labels.get(key).map(Arc::as_ref) == Some(value.as_ref())
-        })
+        self.selector.as_ref().is_none_or(|wanted| labels.contain(wanted))
+    }
+
+    /// The oldest comes first, then the name. A policy whose age is unknown, as in a folder,
+    /// is younger than one whose age is known.
+    fn age(&self) -> (bool, Option<SystemTime>, &ObjectName) {
+        (self.created.is_none(), self.created, &self.name)
     }
 }
 
-/// See [`super::snapshot::Snapshot::mtls_mode`].
-pub(super) fn resolve(_snapshot: &super::snapshot::Snapshot, _workload: &super::pod::Workload, _port: u16) -> MtlsMode {
-    MtlsMode::default()
+/// The policies of one namespace in the order in which [`resolve`] asks them.
+#[derive(Debug, Default)]
+pub(super) struct NamespacePolicies {
+    /// The one without a selector that counts.
+    wide: Option<Arc<PeerAuthentication>>,
+    /// Those with a selector, the oldest first.
+    selecting: Vec<Arc<PeerAuthentication>>,
 }
+
+impl NamespacePolicies {
+    pub(super) fn new(policies: impl Iterator<Item = Arc<PeerAuthentication>>) -> Self {
+        let (mut selecting, wide): (Vec<_>, Vec<_>) = policies.partition(|p| p.selector.is_some());
+        selecting.sort_by(|a, b| a.age().cmp(&b.age()));
+        Self {
+            wide: wide.into_iter().min_by(|a, b| a.age().cmp(&b.age())),
+            selecting,
+        }
+    }
+
+    fn wide_mode(&self) -> Option<MtlsMode> {
+        self.wide.as_ref().and_then(|policy| policy.mode)
+    }
+}
+
+/// See [`Snapshot::mtls_mode`].
+///
+/// The order is Istio's: one policy per level counts, and what it leaves UNSET is asked of the
+/// next wider level, not of a younger policy on its own.
+pub(super) fn resolve(snapshot: &Snapshot, workload: &Workload, port: u16) -> MtlsMode {
+    let of_namespace = snapshot.policies.get(&workload.pod.name.namespace);
+    let of_mesh = snapshot.policies.get(&snapshot.mesh.root_namespace);
+    let of_workload = of_namespace
+        .and_then(|policies| policies.selecting.iter().find(|policy| policy.selects(&workload.pod.labels)));
+    of_workload
+        .and_then(|policy| policy.ports.get(&port).copied().flatten().or(policy.mode))
+        .or_else(|| of_namespace.and_then(|policies| policies.wide_mode()))
+        .or_else(|| of_mesh.and_then(|policies| policies.wide_mode()))
+        .unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests;

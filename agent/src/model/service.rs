@@ -70,7 +70,7 @@ pub struct EndpointSet {
     pub next: Arc<AtomicUsize>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Endpoint {
     pub address: IpAddr,
     pub port: u16,

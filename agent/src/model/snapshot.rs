@@ -8,7 +8,7 @@ use super::{
     mesh::MeshConfig,
     names::ObjectName,
     pod::{Namespace, Workload},
-    policy::{MtlsMode, PeerAuthentication},
+    policy::{MtlsMode, NamespacePolicies, PeerAuthentication},
     service::{EndpointSlice, ServiceState},
 };
 
@@ -34,6 +34,8 @@ pub struct Snapshot {
     pub(super) slices: OrdMap<(ObjectName, Arc<str>), Arc<EndpointSlice>>,
     pub(super) destinations: OrdMap<IpAddr, Destination>,
     pub(super) peer_authentications: OrdMap<ObjectName, Arc<PeerAuthentication>>,
+    /// The same policies by namespace, in the order in which they are asked.
+    pub(super) policies: OrdMap<Arc<str>, Arc<NamespacePolicies>>,
 }
 
 /// Why the kernel hands connections to an address to the agent.
