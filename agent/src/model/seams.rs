@@ -1,9 +1,13 @@
 //! The seams between modules, joined only in `app`.
 
 use std::{
-    fmt, io,
+    error::Error,
+    fmt,
+    future::Future,
+    io,
     net::{SocketAddr, TcpListener},
     os::fd::{BorrowedFd, OwnedFd},
+    pin::Pin,
     sync::Arc,
     time::{Instant, SystemTime},
 };
@@ -11,6 +15,7 @@ use std::{
 use super::{
     pod::{Pod, SkipRules, Workload},
     resource::Delta,
+    spiffe::SpiffeId,
 };
 
 /// Takes the changes of a source, in order. `false`: nobody listens any more, stop.
@@ -109,6 +114,9 @@ pub trait Capture: Send {
 
 /// Where captured pods go: the data plane.
 pub trait PodSink: Send {
+    /// Whether the pod could be served: its identity has a certificate. If not, asks for one in the
+    /// background; to be asked again.
+    fn is_ready_for(&mut self, workload: &Workload) -> bool;
     fn add(&mut self, workload: &Arc<Workload>, pod: OpenedPod);
     /// Labels, addresses or identity of a captured pod changed.
     fn update(&mut self, id: CaptureId, workload: &Arc<Workload>);
@@ -116,6 +124,40 @@ pub trait PodSink: Send {
     fn close_listeners(&mut self, id: CaptureId);
     /// The pod is gone: its connections end.
     fn remove(&mut self, id: CaptureId);
+}
+
+/// A future whose type nobody needs to name.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// A certificate authority, embedded or remote.
+pub trait CertProvider: Send + Sync {
+    /// Signs a certificate for the key in `csr` (PKCS #10, DER) that says it is `identity`.
+    /// Nothing else of the request counts: what else the certificate says is the CA's to decide.
+    fn sign<'a>(
+        &'a self,
+        identity: &'a SpiffeId,
+        csr: &'a [u8],
+    ) -> BoxFuture<'a, Result<IssuedCertificate, SignError>>;
+}
+
+/// What a CA answers.
+#[derive(Clone, Debug)]
+pub struct IssuedCertificate {
+    /// DER; the leaf first, then intermediates, no root.
+    pub chain: Vec<Vec<u8>>,
+}
+
+/// Why a CA did not sign, in its own words: what was tried, why it failed, what to do.
+pub type SignError = Box<dyn Error + Send + Sync>;
+
+/// Told what becomes of certificates. Implemented by telemetry.
+pub trait CertificateEvents: Send + Sync {
+    /// `identity` has a certificate that is good until `not_after`.
+    fn issued(&self, identity: &SpiffeId, not_after: SystemTime);
+    /// A certificate for `identity` was asked for and not given.
+    fn failed(&self, identity: &SpiffeId);
+    /// No pod of this node has `identity` any more.
+    fn removed(&self, identity: &SpiffeId);
 }
 
 /// Time, passed in so that logic can be tested with a stepped clock.
