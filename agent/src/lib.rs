@@ -5,5 +5,7 @@
 pub mod datapath;
 pub mod identity;
 pub mod model;
+pub mod proxy;
 pub mod sources;
 pub mod telemetry;
+pub mod transport;

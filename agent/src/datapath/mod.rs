@@ -32,7 +32,8 @@ use crate::model::{
     snapshot::Snapshot,
 };
 
-// The kernel side and the proxy speak of the same port.
+// The kernel side and the rest of the agent speak of the same.
+const _: () = assert!(PODS_MAX as usize == limits::LOCAL_PODS_MAX);
 const _: () = assert!(HBONE_PORT == limits::HBONE_PORT);
 
 /// What the kernel side consists of. Dropping it leaves the pins and so the capture; see
