@@ -12,6 +12,17 @@ pub const LOCAL_PODS_MAX: usize = 1024;
 pub const CONFIG_FILES_MAX: usize = 10_000;
 /// Size of one configuration file.
 pub const CONFIG_FILE_BYTES_MAX: u64 = 256 << 20;
+/// Size of one document of a configuration file: it becomes a tree in memory of ten times that.
+pub const CONFIG_DOCUMENT_BYTES_MAX: usize = 32 << 20;
+/// Nodes of the tree of one document, with what its aliases stand for.
+pub const CONFIG_DOCUMENT_NODES_MAX: usize = 4_000_000;
+/// Collections within each other in one document.
+pub const CONFIG_DOCUMENT_DEPTH_MAX: usize = 64;
+/// Aliases (`*name`) of one document, and nodes that they may stand for.
+pub const CONFIG_ALIASES_MAX: usize = 1_000;
+pub const CONFIG_ALIASED_NODES_MAX: usize = 100_000;
+/// Problems that are logged one by one after one change of the folder.
+pub const CONFIG_PROBLEMS_LOGGED_MAX: usize = 100;
 /// Documents of one configuration file.
 pub const CONFIG_DOCUMENTS_MAX: usize = 500_000;
 /// Deltas waiting to be folded; a full queue holds the source back.

@@ -1,0 +1,114 @@
+//! What is wrong with which field.
+
+use serde::Deserialize;
+use serde_json::Value;
+use serde_path_to_error::Segment;
+use thiserror::Error;
+
+/// A field and why it is refused.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct FieldError {
+    /// `spec.portLevelMtls[8080].mode`; empty for the object as a whole.
+    pub path: String,
+    pub reason: FieldReason,
+}
+
+#[derive(Clone, Debug, Error, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum FieldReason {
+    /// Wrong type or unknown field, in serde's words.
+    #[error("{0}")]
+    Shape(String),
+    #[error("a Kubernetes object is a mapping with apiVersion, kind and metadata")]
+    NotAnObject,
+    #[error("is required")]
+    Required,
+    #[error("{value:?} is not a kind of {api_version}; did you mean {meant:?}?")]
+    Kind {
+        value: String,
+        api_version: String,
+        meant: &'static str,
+    },
+    #[error("{kind} is not read in {value:?}; write {meant:?}")]
+    ApiVersion {
+        value: String,
+        kind: String,
+        meant: String,
+    },
+    #[error("{value:?} is not one of {allowed}")]
+    NotOneOf { value: String, allowed: &'static str },
+    #[error("{value:?} is not a name: lower-case letters, digits and dashes{}, at most {bytes_max} bytes", if *.dots { ", with dots between" } else { "" })]
+    Name {
+        value: String,
+        dots: bool,
+        bytes_max: usize,
+    },
+    #[error("{value:?} is not a port: a whole number from 1 to 65535")]
+    Port { value: String },
+    #[error("{value:?} is not an IP address that a pod or service can have")]
+    Address { value: String },
+    #[error("{value:?} is not an address range such as 10.0.0.0/8")]
+    Cidr { value: String },
+    #[error("{value:?} is not an absolute path")]
+    Path { value: String },
+    #[error("{value:?} is not a process id")]
+    ProcessId { value: String },
+    #[error("{value:?} is not a time such as 2026-01-31T12:00:00Z")]
+    Time { value: String },
+    #[error("{value:?} is not a trust domain: lower-case letters, digits, dots, dashes and underscores")]
+    TrustDomain { value: String },
+    #[error("{value:?} is there twice")]
+    Twice { value: String },
+    #[error("counts only together with spec.selector.matchLabels")]
+    NeedsSelector,
+}
+
+/// Collects what is wrong with one object.
+#[derive(Debug, Default)]
+pub(super) struct Errors(Vec<FieldError>);
+
+impl Errors {
+    pub(super) fn add(&mut self, error: FieldError) {
+        self.0.push(error);
+    }
+
+    pub(super) fn push(&mut self, path: impl Into<String>, reason: FieldReason) {
+        self.0.push(FieldError {
+            path: path.into(),
+            reason,
+        });
+    }
+
+    pub(super) fn into_vec(self) -> Vec<FieldError> {
+        self.0
+    }
+
+    /// The narrow struct of a kind; strings are borrowed from `value`.
+    pub(super) fn shape<'a, T: Deserialize<'a>>(&mut self, value: &'a Value) -> Option<T> {
+        match serde_path_to_error::deserialize(value) {
+            Ok(shape) => Some(shape),
+            Err(error) => {
+                let path = path(error.path().iter());
+                self.push(path, FieldReason::Shape(error.into_inner().to_string()));
+                None
+            }
+        }
+    }
+}
+
+fn path<'a>(segments: impl Iterator<Item = &'a Segment>) -> String {
+    segments.fold(String::new(), |path, segment| match segment {
+        Segment::Seq { index } => format!("{path}[{index}]"),
+        Segment::Map { key } | Segment::Enum { variant: key } => join(&path, key),
+        Segment::Unknown => path,
+    })
+}
+
+/// `key` below `path`: dotted where it reads as a field, else in brackets.
+pub(super) fn join(path: &str, key: &str) -> String {
+    let is_field = key.starts_with(|c: char| c.is_ascii_alphabetic()) && key.chars().all(|c| c.is_ascii_alphanumeric());
+    match (is_field, path.is_empty()) {
+        (true, true) => key.to_owned(),
+        (true, false) => format!("{path}.{key}"),
+        (false, _) => format!("{path}[{key}]"),
+    }
+}
