@@ -2,6 +2,7 @@
 //!
 //! `app` wires what the other modules offer; `cargo xtask layers` keeps who may import whom.
 
+pub mod admin;
 pub mod identity;
 pub mod model;
 pub mod sources;
