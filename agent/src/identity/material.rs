@@ -188,7 +188,7 @@ impl fmt::Debug for WallClock {
 // its expiry, a changed trust bundle and the identity expected at this address. Tunnels are kept
 // open and shared, so full handshakes are rare.
 
-fn server_config(
+pub(super) fn server_config(
     certified: Arc<SingleCertAndKey>,
     trust: &Arc<TrustBundle>,
     clock: &Arc<dyn Clock>,
@@ -205,7 +205,7 @@ fn server_config(
 }
 
 /// Accepts nobody until [`Material::client_config`] says who is expected.
-fn client_config(
+pub(super) fn client_config(
     certified: Arc<SingleCertAndKey>,
     trust: &Arc<TrustBundle>,
     clock: &Arc<dyn Clock>,
