@@ -54,7 +54,7 @@ impl Datapath {
     /// # Errors
     /// When a kernel feature, a capability or a file system is missing; the message names it.
     pub fn open(settings: &Settings) -> Result<Self, DatapathError> {
-        if OBJECT.is_empty() {
+        if !is_built() {
             return Err(DatapathError::NotBuilt);
         }
         let pins = Pins::open(&settings.bpffs)?;
@@ -92,6 +92,11 @@ impl Datapath {
             ebpf,
         })
     }
+}
+
+/// Whether this binary has its BPF programs.
+pub(super) fn is_built() -> bool {
+    !OBJECT.is_empty()
 }
 
 /// Puts `program` behind the pinned link at `path`, or makes the link.
@@ -196,7 +201,6 @@ impl Maps {
             listeners: typed(ebpf, "LISTENERS")?,
             skip_ports: typed(ebpf, "SKIP_PORTS")?,
             skip_cidrs: typed(ebpf, "SKIP_CIDRS")?,
-            verdicts: typed(ebpf, "VERDICTS")?,
             meta: typed(ebpf, "META")?,
             socks: Arc::new(socks.map_err(|source| DatapathError::Attach {
                 name: "SOCKS",

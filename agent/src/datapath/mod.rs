@@ -6,9 +6,11 @@ mod capture;
 pub mod cgroup;
 mod destinations;
 mod error;
+pub mod kernel_log;
 mod loader;
 mod netns;
 mod pins;
+pub mod preflight;
 mod probe;
 mod sockets;
 mod sys;
@@ -59,7 +61,6 @@ struct Maps {
     listeners: SockHash<MapData, ListenerKey>,
     skip_ports: HashMap<MapData, PortKey, u32>,
     skip_cidrs: LpmTrie<MapData, CidrKey, u32>,
-    verdicts: PerCpuArray<MapData, u64>,
     meta: Array<MapData, Meta>,
     /// Shared with the data plane, which marks its sockets through it.
     socks: Arc<OwnedFd>,
@@ -108,11 +109,6 @@ impl Datapath {
         Ok(VerdictReader(
             map.try_into().map_err(DatapathError::map("VERDICTS"))?,
         ))
-    }
-
-    /// The source of the programs' own log lines.
-    pub fn ebpf_mut(&mut self) -> &mut aya::Ebpf {
-        &mut self.ebpf
     }
 
     /// How this pins' generations are counted: the agent's own.

@@ -214,7 +214,7 @@ impl Worker {
         pod: &Rc<LocalPod>,
         plaintext: Option<(Arc<Workload>, u16)>,
     ) -> Option<Registered> {
-        let registered = self.registry.register(pod.id, plaintext);
+        let registered = self.registry.register(pod, plaintext);
         if registered.is_none() {
             self.metrics.limit_reached("connections");
         }
