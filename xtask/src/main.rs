@@ -1,6 +1,8 @@
 //! `cargo xtask COMMAND`: what a person or CI does with this repository. One file per command.
 
+mod bench;
 mod build;
+mod demo;
 mod layers;
 mod process;
 mod say;
@@ -17,7 +19,7 @@ use clap::{Parser, Subcommand};
 #[command(
     name = "cargo xtask",
     bin_name = "cargo xtask",
-    about = "Set up, build and test Weir"
+    about = "Set up, build, test and measure Weir"
 )]
 struct Cli {
     #[command(subcommand)]
@@ -32,6 +34,10 @@ enum Command {
     Build(build::Args),
     /// Run every check: format, lints, layers, licences, unit tests, scenarios on simulated nodes
     Test(test::Args),
+    /// Measure Weir beside no proxy and beside Envoy; the table goes into docs/performance.md
+    Bench(bench::Args),
+    /// Show the mesh at work on two simulated nodes, beside the same without it
+    Demo(demo::Args),
     /// Check that the agent's modules import only what they may
     Layers,
 }
@@ -51,6 +57,8 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Setup(args) => setup::run(&args)?,
         Command::Build(args) => build::run(&args)?,
         Command::Test(args) => return test::run(&args),
+        Command::Bench(args) => bench::run(&args)?,
+        Command::Demo(args) => demo::run(&args)?,
         Command::Layers => layers::run()?,
     }
     Ok(ExitCode::SUCCESS)

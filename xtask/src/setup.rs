@@ -29,9 +29,11 @@ pub(crate) enum Purpose {
     Build,
     /// Lint, check licences, run the scenarios
     Test,
+    /// Run the demo
+    Demo,
 }
 
-/// A program that scenarios start, and the Debian package that brings it.
+/// A program that scenarios or the demo start, and the Debian package that brings it.
 struct Program {
     name: &'static str,
     package: &'static str,
@@ -48,11 +50,21 @@ const TEST_PROGRAMS: &[Program] = &[
     program("nc", "netcat-openbsd"),
     program("nginx", "nginx-light"),
     program("openssl", "openssl"),
-    program("python3", "python3"),
     program("redis-cli", "redis-tools"),
     program("redis-server", "redis-server"),
     program("socat", "socat"),
     program("tcpdump", "tcpdump"),
+    program("wrk", "wrk"),
+];
+
+const DEMO_PROGRAMS: &[Program] = &[
+    program("curl", "curl"),
+    program("ip", "iproute2"),
+    program("nginx", "nginx-light"),
+    program("openssl", "openssl"),
+    program("redis-benchmark", "redis-tools"),
+    program("redis-cli", "redis-tools"),
+    program("redis-server", "redis-server"),
     program("wrk", "wrk"),
 ];
 
@@ -67,6 +79,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     }
     if purposes.contains(&Purpose::Test) {
         for_test()?;
+    }
+    if purposes.contains(&Purpose::Demo) {
+        for_demo()?;
     }
     step.done("setup: everything is there");
     Ok(())
@@ -91,6 +106,11 @@ pub(crate) fn for_test() -> Result<TestTools> {
         cargo_deny: tools::cargo_deny()?,
         envoy: envoy::binary()?,
     })
+}
+
+/// What the demo starts.
+pub(crate) fn for_demo() -> Result<()> {
+    apt::install(&missing_packages(DEMO_PROGRAMS))
 }
 
 /// By program, not by package: what a machine has from elsewhere will do.
