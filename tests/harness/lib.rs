@@ -20,6 +20,8 @@ mod ca;
 mod cgroup;
 #[cfg(feature = "peers")]
 pub mod envoy;
+mod expect;
+mod fabric;
 #[cfg(feature = "peers")]
 pub mod hbone;
 pub mod manifests;
@@ -31,13 +33,16 @@ mod poll;
 mod process;
 mod programs;
 mod run;
+mod service;
 mod sniffer;
+mod spawner;
 
 pub use agent::{Agent, AgentBuilder, OnExit};
 pub use ca::{Ca, TRUST_DOMAIN};
 #[cfg(feature = "peers")]
 pub use ca::{Identity, Leaf};
-pub use mesh::{MUTUAL_TLS, Mesh, Node, ServiceHandle};
+pub use expect::MUTUAL_TLS;
+pub use mesh::{Mesh, Node};
 pub use metrics::{Metrics, Sample};
 pub use netns::{Netns, TcpSocket, TcpState};
 pub use pod::{Pod, PodBuilder};
@@ -45,4 +50,5 @@ pub use poll::{eventually, never, wait_for};
 pub use process::{Exec, Finished, Proc};
 pub use programs::{Load, Talk, ip_in};
 pub use run::sweep;
+pub use service::ServiceHandle;
 pub use sniffer::{Frames, Sniffer};

@@ -3,7 +3,7 @@
 use std::{
     fs,
     io::{BufRead, BufReader},
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     sync::{
@@ -19,23 +19,18 @@ use crate::{
     agent::{Agent, AgentBuilder, OnExit, weir_binary},
     bpf::{self, LinkTarget},
     ca::Ca,
-    cgroup::Cgroup,
-    manifests::{self, Endpoint, Manifests},
-    metrics::Metrics,
+    fabric::Fabric,
+    manifests::{self, Manifests},
     netns::Netns,
     pod::{Pod, PodBuilder},
-    poll::{eventually, wait_for},
+    poll::wait_for,
     process::{Exec, Place},
-    run::Run,
+    service::ServiceHandle,
     sniffer::Sniffer,
 };
 
 /// The namespace (in the sense of Kubernetes) of all pods and services, where nothing else is said.
 pub(crate) const NAMESPACE: &str = "shop";
-/// Where in the address plan pods without a node are.
-const OUTSIDE: u8 = 200;
-/// Metrics follow the connection, and a worker flushes what it logs within this time.
-const METRICS_DEADLINE: Duration = Duration::from_secs(5);
 /// Lines of each log that a failed test shows.
 const LOG_LINES_SHOWN: usize = 60;
 
@@ -48,17 +43,7 @@ pub struct Mesh {
     nodes: Vec<Node>,
     ca: Ca,
     next_service: AtomicU16,
-    shared: Arc<Shared>,
-}
-
-/// What pods and nodes need of their mesh. Fields go in this order: processes, network, folders.
-pub(crate) struct Shared {
-    cgroup: Cgroup,
-    fabric: Netns,
-    /// Numbers what is joined to the bridge.
-    next: AtomicU16,
-    pub(crate) manifests: Manifests,
-    run: Run,
+    fabric: Arc<Fabric>,
 }
 
 /// A machine: the namespace where its agent runs.
@@ -85,36 +70,19 @@ impl Node {
 impl Mesh {
     /// Nodes `n1`, `n2`, … without agents, and the folder of manifests with the namespace `shop`.
     pub fn new(nodes: u8) -> Self {
-        let run = Run::start();
-        let fabric = Netns::create(format!("{}-fabric", run.name()));
-        fabric.ip("link set lo up\n\
-             link add br0 type bridge stp_state 0 forward_delay 0 mcast_snooping 0\n\
-             link set br0 up\n\
-             addr add 10.9.0.1/16 dev br0\n\
-             addr add fd00:9::1/64 dev br0 nodad\n");
-        // What is not in the plan is refused by the gateway, as in a real network, and does not
-        // vanish until a timer ends.
-        fabric.sysctl("ipv4/ip_forward", "1");
-        fabric.sysctl("ipv6/conf/all/forwarding", "1");
-        fabric.ip("route add unreachable default\nroute add unreachable ::/0\n");
-
-        let dir = run.dir().to_owned();
-        fs::create_dir_all(dir.join("logs")).unwrap();
-        let shared = Arc::new(Shared {
-            cgroup: Cgroup::create(run.name()),
-            fabric,
-            next: AtomicU16::new(0),
-            manifests: Manifests::create(dir.join("config")),
-            run,
-        });
-        let nodes = (1..=nodes).map(|i| shared.node(i)).collect();
+        let fabric = Arc::new(Fabric::create());
+        let nodes = (1..=nodes)
+            .map(|index| Node {
+                place: fabric.node(index),
+            })
+            .collect();
         let mesh = Self {
             agents: Mutex::default(),
             pods: Mutex::default(),
             nodes,
-            ca: Ca::create(&dir, "root"),
+            ca: Ca::create(fabric.dir(), "root"),
             next_service: AtomicU16::new(1),
-            shared,
+            fabric,
         };
         mesh.apply(&manifests::namespace(NAMESPACE, None));
         mesh.apply(&manifests::mesh_config());
@@ -131,7 +99,7 @@ impl Mesh {
     }
 
     pub fn dir(&self) -> &Path {
-        self.shared.run.dir()
+        self.fabric.dir()
     }
 
     pub fn ca(&self) -> &Ca {
@@ -146,7 +114,7 @@ impl Mesh {
 
     /// The cgroup of everything that runs here, which the agents hook.
     pub fn cgroup(&self) -> &Path {
-        self.shared.cgroup.path()
+        self.fabric.cgroup()
     }
 
     /// BPF links that are attached to this mesh: to its cgroup, and to the pods' namespaces.
@@ -165,15 +133,15 @@ impl Mesh {
     }
 
     pub fn manifests(&self) -> &Manifests {
-        &self.shared.manifests
+        &self.fabric.manifests
     }
 
     pub fn apply(&self, object: &Value) {
-        self.shared.manifests.apply(object);
+        self.fabric.manifests.apply(object);
     }
 
     pub fn delete(&self, object: &Value) {
-        self.shared.manifests.delete(object);
+        self.fabric.manifests.delete(object);
     }
 
     pub fn node(&self, name: &str) -> &Node {
@@ -191,8 +159,8 @@ impl Mesh {
         PodBuilder::new(self, name, None).unlisted()
     }
 
-    pub(crate) fn shared(&self) -> &Arc<Shared> {
-        &self.shared
+    pub(crate) fn fabric(&self) -> &Arc<Fabric> {
+        &self.fabric
     }
 
     pub(crate) fn adopt(&self, pod: Pod) {
@@ -213,7 +181,7 @@ impl Mesh {
                 port,
             ),
             ports: vec![(port, target)],
-            shared: Arc::clone(&self.shared),
+            fabric: Arc::clone(&self.fabric),
         };
         self.apply(&manifests::service(
             NAMESPACE,
@@ -233,7 +201,7 @@ impl Mesh {
             config: self.manifests().dir().to_owned(),
             state: self.dir().join(format!("state-{node}")),
             bpffs: self.bpffs(node),
-            cgroup: Some(self.shared.cgroup.path().to_owned()),
+            cgroup: Some(self.fabric.cgroup().to_owned()),
             ca: Some(self.ca.clone()),
             on_exit: OnExit::Release,
             drain_timeout: "10s".to_owned(),
@@ -245,7 +213,7 @@ impl Mesh {
 
     /// The folder of an agent's pins.
     pub fn bpffs(&self, node: &str) -> PathBuf {
-        self.shared.run.bpffs(node)
+        self.fabric.bpffs(node)
     }
 
     /// Starts an agent on every node and waits until all are ready.
@@ -293,88 +261,9 @@ impl Mesh {
         self.node(node).command(weir_binary()).args(args)
     }
 
-    /// Connections that both agents count as mutual TLS between exactly these two identities.
-    /// Nothing that went round the mesh is in it.
-    #[track_caller]
-    pub fn expect_tunnelled(&self, client: &Pod, server: &Pod, at_least: u32) {
-        self.expect_counted(client, server, &MUTUAL_TLS, at_least);
-    }
-
-    /// As [`Mesh::expect_tunnelled`], with `labels` instead of the security policy.
-    #[track_caller]
-    pub fn expect_counted(
-        &self,
-        client: &Pod,
-        server: &Pod,
-        labels: &[(&str, &str)],
-        at_least: u32,
-    ) {
-        self.expect_reported(
-            "source",
-            &self.agent_of(client),
-            client,
-            server,
-            labels,
-            at_least,
-        );
-        let agent = self.agent_of(server);
-        self.expect_reported("destination", &agent, client, server, labels, at_least);
-    }
-
-    /// What one agent has counted, as `source` or `destination`.
-    #[track_caller]
-    pub fn expect_reported(
-        &self,
-        reporter: &str,
-        agent: &Agent,
-        client: &Pod,
-        server: &Pod,
-        labels: &[(&str, &str)],
-        at_least: u32,
-    ) {
-        let what = format!("{at_least} connections counted by the {reporter}'s agent");
-        eventually(&what, METRICS_DEADLINE, || {
-            let metrics = agent.metrics();
-            let seen = opened(&metrics, reporter, client, server, labels);
-            if seen >= f64::from(at_least) {
-                return Ok(());
-            }
-            Err(format!("{seen} of {:#?}", metrics.starting_with(OPENED)))
-        });
-    }
-
-    /// How many connections between these identities the client's agent has counted.
-    pub fn tunnelled(&self, client: &Pod, server: &Pod) -> u64 {
-        let metrics = self.agent_of(client).metrics();
-        opened(&metrics, "source", client, server, &MUTUAL_TLS) as u64
-    }
-
-    /// Plaintext connections to the pod that its agent let in.
-    #[track_caller]
-    pub fn expect_plaintext_in(&self, server: &Pod, at_least: u32) {
-        let agent = self.agent_of(server);
-        let labels = [
-            ("reporter", "destination"),
-            ("destination_workload", server.name()),
-            ("source_principal", "unknown"),
-            ("connection_security_policy", "none"),
-        ];
-        eventually(
-            "plaintext counted by the destination",
-            METRICS_DEADLINE,
-            || {
-                let metrics = agent.metrics();
-                if metrics.sum(OPENED, &labels) >= f64::from(at_least) {
-                    return Ok(());
-                }
-                Err(format!("{:#?}", metrics.starting_with(OPENED)))
-            },
-        );
-    }
-
     /// Records what crosses the bridge between the pods.
     pub fn sniff(&self) -> Sniffer {
-        Sniffer::start(&self.shared.fabric)
+        self.fabric.sniff()
     }
 
     /// Takes a pod's processes and namespace away, as a container runtime does; `pod` must be
@@ -382,37 +271,11 @@ impl Mesh {
     /// `deadline`, which it does when nobody holds a socket or a descriptor of it.
     pub fn destroy(&self, pod: Pod, deadline: Duration) -> bool {
         let veth = pod.veth().to_owned();
-        self.shared.cgroup.kill(pod.name());
+        self.fabric.kill(pod.name());
         lock(&self.pods).retain(|other| other.name() != pod.name());
         drop(pod);
-        wait_for(deadline, || {
-            (!self.shared.fabric.links().contains(&veth)).then_some(())
-        })
-        .is_some()
+        wait_for(deadline, || (!self.fabric.is_joined(&veth)).then_some(())).is_some()
     }
-}
-
-/// The label of connections whose bytes were protected on the wire.
-pub const MUTUAL_TLS: [(&str, &str); 1] = [("connection_security_policy", "mutual_tls")];
-const OPENED: &str = "istio_tcp_connections_opened_total";
-
-fn opened(
-    metrics: &Metrics,
-    reporter: &str,
-    client: &Pod,
-    server: &Pod,
-    extra: &[(&str, &str)],
-) -> f64 {
-    let (source, destination) = (client.principal(), server.principal());
-    let mut labels = vec![
-        ("reporter", reporter),
-        ("source_principal", &source),
-        ("destination_principal", &destination),
-        ("source_workload", client.name()),
-        ("destination_workload", server.name()),
-    ];
-    labels.extend_from_slice(extra);
-    metrics.sum(OPENED, &labels)
 }
 
 impl Drop for Mesh {
@@ -450,101 +313,6 @@ impl Mesh {
                     .rev()
                     .for_each(|line| eprintln!("{line}"));
             }
-        }
-    }
-}
-
-impl Shared {
-    pub(crate) fn dir(&self) -> &Path {
-        self.run.dir()
-    }
-
-    fn node(&self, index: u8) -> Node {
-        let number = self.next.fetch_add(1, Ordering::Relaxed);
-        let name = format!("n{index}");
-        let netns = self.join(&name, &veth(number), plan(0, 10 + u16::from(index)));
-        Node {
-            place: self.place(&name, netns),
-        }
-    }
-
-    /// A place in the network for a pod, and the name of its interface on the bridge.
-    pub(crate) fn pod_place(&self, name: &str, node: Option<&str>) -> (Place, String, [IpAddr; 2]) {
-        let node = node.map_or(OUTSIDE, |node| {
-            let digits = node.trim_start_matches(|c: char| !c.is_ascii_digit());
-            digits
-                .parse()
-                .unwrap_or_else(|_| panic!("nodes are n1, n2, …, not {node}"))
-        });
-        let number = self.next.fetch_add(1, Ordering::Relaxed);
-        let ips = plan(node, number + 2);
-        let netns = self.join(name, &veth(number), ips);
-        (self.place(name, netns), veth(number), ips)
-    }
-
-    fn place(&self, name: &str, netns: Netns) -> Place {
-        Place {
-            name: name.to_owned(),
-            netns: Arc::new(netns),
-            cgroup_procs: Arc::new(self.cgroup.child(name)),
-            logs: self.run.dir().join("logs"),
-        }
-    }
-
-    /// A new namespace with these addresses, joined to the bridge.
-    fn join(&self, name: &str, veth: &str, [v4, v6]: [IpAddr; 2]) -> Netns {
-        let netns = Netns::create(format!("{}-{name}", self.run.name()));
-        self.fabric.ip(&format!(
-            "link add {veth} type veth peer name eth0 netns {}\n\
-             link set {veth} master br0 up\n",
-            netns.name()
-        ));
-        netns.ip(&format!(
-            "link set lo up\n\
-             link set eth0 up\n\
-             addr add {v4}/16 dev eth0\n\
-             addr add {v6}/64 dev eth0 nodad\n\
-             route add default via 10.9.0.1\n\
-             route add default via fd00:9::1\n"
-        ));
-        netns
-    }
-}
-
-fn veth(number: u16) -> String {
-    format!("v{number}")
-}
-
-/// The addresses of number `n` on a node.
-fn plan(node: u8, n: u16) -> [IpAddr; 2] {
-    let octet = u8::try_from(n).expect("a mesh has at most 250 pods");
-    [
-        Ipv4Addr::new(10, 9, node, octet).into(),
-        Ipv6Addr::new(0xfd00, 9, 0, 0, 0, 0, node.into(), n).into(),
-    ]
-}
-
-/// A Service, and how to change what is behind it.
-pub struct ServiceHandle {
-    pub name: String,
-    pub v4: SocketAddr,
-    pub v6: SocketAddr,
-    ports: Vec<(u16, u16)>,
-    shared: Arc<Shared>,
-}
-
-impl ServiceHandle {
-    pub fn set_pods(&self, pods: &[&Pod]) {
-        let endpoints: Vec<_> = pods.iter().flat_map(|pod| pod.endpoints()).collect();
-        self.set_endpoints(&endpoints);
-    }
-
-    /// Any addresses, also of nobody.
-    pub fn set_endpoints(&self, endpoints: &[Endpoint]) {
-        for ipv6 in [false, true] {
-            let slice =
-                manifests::endpoint_slice(NAMESPACE, &self.name, &self.ports, ipv6, endpoints);
-            self.shared.manifests.apply(&slice);
         }
     }
 }

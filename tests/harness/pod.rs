@@ -12,8 +12,9 @@ use serde_json::{Value, json};
 
 use crate::{
     ca::TRUST_DOMAIN,
+    fabric::Fabric,
     manifests::Endpoint,
-    mesh::{Mesh, NAMESPACE, Shared, lock},
+    mesh::{Mesh, NAMESPACE, lock},
     netns::Netns,
     process::{Exec, Place},
 };
@@ -82,7 +83,7 @@ impl<'a> PodBuilder<'a> {
             node,
             mut manifest,
         } = self;
-        let (place, veth, ips) = mesh.shared().pod_place(&name, node.as_deref());
+        let (place, veth, ips) = mesh.fabric().pod_place(&name, node.as_deref());
         manifest["metadata"]["name"] = json!(name);
         manifest["metadata"]["namespace"] = json!(namespace);
         manifest["metadata"]["annotations"]["weir.dev/netns"] = json!(place.netns.path());
@@ -98,7 +99,7 @@ impl<'a> PodBuilder<'a> {
             veth,
             ips,
             manifest: Mutex::new(manifest),
-            shared: Arc::clone(mesh.shared()),
+            fabric: Arc::clone(mesh.fabric()),
         }));
         mesh.adopt(pod.clone());
         pod
@@ -117,7 +118,7 @@ struct Inner {
     veth: String,
     ips: [IpAddr; 2],
     manifest: Mutex<Value>,
-    shared: Arc<Shared>,
+    fabric: Arc<Fabric>,
 }
 
 impl Pod {
@@ -159,7 +160,7 @@ impl Pod {
 
     /// A folder of its own for what its programs keep.
     pub fn dir(&self) -> PathBuf {
-        let dir = self.0.shared.dir().join(&self.0.name);
+        let dir = self.0.fabric.dir().join(&self.0.name);
         fs::create_dir_all(&dir).unwrap();
         dir
     }
@@ -188,12 +189,12 @@ impl Pod {
 
     /// Writes its manifest.
     pub fn apply(&self) {
-        self.0.shared.manifests.apply(&self.manifest());
+        self.0.fabric.manifests.apply(&self.manifest());
     }
 
     /// Removes its manifest; the pod itself stays.
     pub fn delete(&self) {
-        self.0.shared.manifests.delete(&self.manifest());
+        self.0.fabric.manifests.delete(&self.manifest());
     }
 
     /// Changes its manifest, live.

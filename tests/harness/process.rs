@@ -3,31 +3,23 @@
 use std::{
     ffi::{OsStr, OsString},
     fs::{self, File},
-    io::{self, Write},
-    os::unix::process::CommandExt,
+    io::Write,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     sync::{
-        Arc, LazyLock, Mutex,
+        Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
-        mpsc,
     },
-    thread,
     time::Duration,
 };
 
-use rustix::{
-    process::{
-        Pid, Resource, Rlimit, Signal, getpid, getppid, getrlimit, kill_process,
-        kill_process_group, set_parent_process_death_signal, setpgid, setrlimit,
-    },
-    thread::{LinkNameSpaceType, move_into_link_name_space},
-};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use serde_json::Value;
 
 use crate::{
     netns::Netns,
     poll::{eventually, wait_for},
+    spawner,
 };
 
 /// How long a program that should end may take, where the scenario says nothing else.
@@ -92,8 +84,8 @@ impl Exec {
             .stdin(Stdio::piped())
             .stdout(create(&stdout))
             .stderr(create(&stderr));
-        move_into(&mut command, &place);
-        let mut child = spawn_from_the_spawner(command)
+        spawner::move_into(&mut command, &place);
+        let mut child = spawner::spawn(command)
             .unwrap_or_else(|e| panic!("cannot start {program:?} in {}: {e}", place.name));
         Proc {
             stdin: Mutex::new(child.stdin.take()),
@@ -112,33 +104,6 @@ impl Exec {
     }
 }
 
-/// The program enters its namespace and cgroup before it is itself, leads a process group, and
-/// dies with this process.
-fn move_into(command: &mut Command, place: &Place) {
-    let (netns, cgroup) = (Arc::clone(&place.netns), Arc::clone(&place.cgroup_procs));
-    let parent = getpid();
-    let prepare = move || {
-        set_parent_process_death_signal(Some(Signal::KILL))?;
-        if getppid() != Some(parent) {
-            return Err(io::ErrorKind::NotFound.into());
-        }
-        setpgid(None, None)?;
-        // Thousands of connections; beyond the hard limit root may not go everywhere.
-        let maximum = getrlimit(Resource::Nofile).maximum;
-        let limit = Rlimit {
-            current: maximum,
-            maximum,
-        };
-        setrlimit(Resource::Nofile, limit)?;
-        (&*cgroup).write_all(b"0")?;
-        move_into_link_name_space(netns.fd(), Some(LinkNameSpaceType::Network))?;
-        Ok(())
-    };
-    // SAFETY: between fork and exec it makes system calls on descriptors opened before, and
-    // neither allocates nor takes a lock.
-    unsafe { command.pre_exec(prepare) };
-}
-
 fn next_log(place: &Place, program: &OsStr) -> PathBuf {
     static COUNT: AtomicUsize = AtomicUsize::new(0);
     let number = COUNT.fetch_add(1, Ordering::Relaxed);
@@ -150,26 +115,6 @@ fn next_log(place: &Place, program: &OsStr) -> PathBuf {
     place
         .logs
         .join(format!("{number:04}-{}-{program}", place.name))
-}
-
-/// The parent-death signal is sent when the *thread* that forked ends (prctl(2)), and scenarios
-/// start programs from threads that end: one thread that never does forks for all.
-fn spawn_from_the_spawner(command: Command) -> io::Result<Child> {
-    type Job = (Command, mpsc::SyncSender<io::Result<Child>>);
-    static SPAWNER: LazyLock<mpsc::Sender<Job>> = LazyLock::new(|| {
-        let (jobs, queue) = mpsc::channel::<Job>();
-        thread::spawn(move || {
-            for (mut command, answer) in queue {
-                let _ = answer.send(command.spawn());
-            }
-        });
-        jobs
-    });
-    let (answer, child) = mpsc::sync_channel(1);
-    SPAWNER
-        .send((command, answer))
-        .expect("the spawner never ends");
-    child.recv().expect("the spawner answers")
 }
 
 /// A running program.
