@@ -211,8 +211,11 @@ fn new_root(trust_domain: &str, now: SystemTime) -> Result<Zeroizing<String>, Id
     let key = Zeroizing::new(KeyPair::generate()?);
     let mut params = CertificateParams::default();
     params.distinguished_name = DistinguishedName::new();
-    params.distinguished_name.push(DnType::CommonName, format!("Weir root of {trust_domain}"));
-    params.serial_number = Some(random_serial()?);
+    let serial = random_serial()?;
+    // A name of its own: roots that agents made for themselves are told apart by it.
+    let name = format!("Weir root of {trust_domain} {}", &serial.to_string()[..11]);
+    params.distinguished_name.push(DnType::CommonName, name);
+    params.serial_number = Some(serial);
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(1));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     params.not_before = OffsetDateTime::from(now - LEAF_BACKDATE);

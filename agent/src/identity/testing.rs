@@ -134,8 +134,6 @@ pub(super) struct Outcome {
     pub(super) server: Result<(), Error>,
     pub(super) client_connection: ClientConnection,
     pub(super) server_connection: ServerConnection,
-    /// The first bytes that the client sent.
-    pub(super) hello: Vec<u8>,
 }
 
 /// A handshake in memory, until both sides have nothing more to say.
@@ -144,14 +142,10 @@ pub(super) fn handshake(client: Arc<ClientConfig>, server: Arc<ServerConfig>) ->
     let mut client = ClientConnection::new(client, name).unwrap();
     let mut server = ServerConnection::new(server).unwrap();
     let (mut of_client, mut of_server) = (Ok(()), Ok(()));
-    let mut hello = Vec::new();
     for _ in 0..10 {
         let mut wire = Vec::new();
         while client.wants_write() {
             client.write_tls(&mut wire).unwrap();
-        }
-        if hello.is_empty() {
-            hello.clone_from(&wire);
         }
         if of_server.is_ok() {
             of_server = take(&wire, |mut wire| {
@@ -175,7 +169,6 @@ pub(super) fn handshake(client: Arc<ClientConfig>, server: Arc<ServerConfig>) ->
         server: of_server,
         client_connection: client,
         server_connection: server,
-        hello,
     }
 }
 

@@ -11,7 +11,7 @@ use std::{
 };
 
 use rustls::{
-    DigitallySignedStruct, DistinguishedName, Error, SignatureScheme,
+    CertificateError, DigitallySignedStruct, DistinguishedName, Error, SignatureScheme,
     client::{
         danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
         verify_server_cert_signed_by_trust_anchor,
@@ -100,6 +100,17 @@ fn accepted_identity(trust: &Trust, certificate: &CertificateDer<'_>) -> Result<
     Ok(identity)
 }
 
+/// A chain whose signature does not fit comes from a root of the same name and another key: what
+/// two agents have that each made their own. To a person that is an untrusted root.
+fn of_chain(error: Error) -> Error {
+    match error {
+        Error::InvalidCertificate(CertificateError::BadSignature) => {
+            CertificateError::UnknownIssuer.into()
+        }
+        error => error,
+    }
+}
+
 /// The client's side: accepts a server that proves one of the expected identities.
 ///
 /// One is made for each dial, which is cheap beside a handshake. The alternative, one shared
@@ -134,7 +145,8 @@ impl ServerCertVerifier for PeerVerifier {
             intermediates,
             now,
             crypto_provider().signature_verification_algorithms.all,
-        )?;
+        )
+        .map_err(of_chain)?;
         let identity = accepted_identity(&trust, end_entity)?;
         if !self.expected.contains(&identity) {
             return Err(PeerRefused {
@@ -201,7 +213,10 @@ impl ClientCertVerifier for ClientVerifier {
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
         let trust = self.trust.load();
-        let verified = trust.clients.verify_client_cert(end_entity, intermediates, now)?;
+        let verified = trust
+            .clients
+            .verify_client_cert(end_entity, intermediates, now)
+            .map_err(of_chain)?;
         accepted_identity(&trust, end_entity)?;
         Ok(verified)
     }

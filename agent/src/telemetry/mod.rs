@@ -10,6 +10,8 @@ mod metrics;
 mod observed;
 pub mod reason;
 mod tcp;
+#[cfg(test)]
+mod testing;
 
 use std::{
     fmt,
