@@ -45,7 +45,11 @@ impl World {
         let (ready, live) = (Arc::clone(&state), Arc::clone(&state));
         let admin = Admin::new(Sources {
             telemetry,
-            snapshot: Box::new(|| Arc::new(Snapshot { generation: 42, ..Snapshot::default() })),
+            snapshot: Box::new(|| {
+                let mut snapshot = Snapshot::default();
+                snapshot.generation = 42;
+                Arc::new(snapshot)
+            }),
             pods: Box::new(|| serde_json::json!([{ "name": "shop/web-1", "state": "captured" }])),
             readiness: Box::new(move || ready.lock().unwrap().readiness.clone()),
             liveness: Box::new(move || {
@@ -58,7 +62,11 @@ impl World {
                 })
             }),
         });
-        Self { state, admin, servers: Vec::new() }
+        Self {
+            state,
+            admin,
+            servers: Vec::new(),
+        }
     }
 
     async fn serve(&mut self, surface: Surface) -> SocketAddr {
@@ -85,12 +93,20 @@ async fn ask(address: SocketAddr, request: &str) -> (u16, String, String) {
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.unwrap();
     let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
-    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);
+    let status = head
+        .split(' ')
+        .nth(1)
+        .and_then(|status| status.parse().ok())
+        .unwrap_or(0);
     (status, head.to_owned(), body.to_owned())
 }
 
 async fn get(address: SocketAddr, path: &str) -> (u16, String, String) {
-    ask(address, &format!("GET {path} HTTP/1.1\r\nhost: weir\r\n\r\n")).await
+    ask(
+        address,
+        &format!("GET {path} HTTP/1.1\r\nhost: weir\r\n\r\n"),
+    )
+    .await
 }
 
 #[tokio::test]
@@ -100,7 +116,10 @@ async fn both_addresses_answer_metrics_and_health() {
         let address = world.serve(surface).await;
         let (status, head, body) = get(address, "/metrics").await;
         assert_eq!(status, 200);
-        assert!(head.contains("content-type: text/plain; version=0.0.4; charset=utf-8"), "{head}");
+        assert!(
+            head.contains("content-type: text/plain; version=0.0.4; charset=utf-8"),
+            "{head}"
+        );
         assert!(body.contains("# TYPE weir_build_info gauge"), "{body}");
         assert_eq!(get(address, "/healthz/live").await.0, 200);
         assert_eq!(get(address, "/healthz/ready?verbose").await.0, 200);
@@ -114,14 +133,20 @@ async fn metrics_come_in_the_format_that_is_asked_for() {
     let request = "GET /metrics HTTP/1.1\r\nhost: weir\r\naccept: application/openmetrics-text;version=1.0.0,*/*;q=0.1\r\n\r\n";
     let (status, head, body) = ask(address, request).await;
     assert_eq!(status, 200);
-    assert!(head.contains("content-type: application/openmetrics-text; version=1.0.0"), "{head}");
+    assert!(
+        head.contains("content-type: application/openmetrics-text; version=1.0.0"),
+        "{head}"
+    );
     assert!(body.ends_with("# EOF\n"));
 }
 
 #[tokio::test]
 async fn the_rest_is_for_the_admin_address_alone() {
     let mut world = World::new();
-    let (metrics, admin) = (world.serve(Surface::Metrics).await, world.serve(Surface::Admin).await);
+    let (metrics, admin) = (
+        world.serve(Surface::Metrics).await,
+        world.serve(Surface::Admin).await,
+    );
     for path in ["/", "/debug/config", "/debug/pods", "/debug/config/"] {
         assert_eq!(get(metrics, path).await.0, 404, "{path}");
     }
@@ -174,7 +199,10 @@ async fn other_methods_and_broken_requests_are_refused() {
     let (status, _, body) = ask(address, "HEAD /metrics HTTP/1.1\r\nhost: weir\r\n\r\n").await;
     assert_eq!((status, body.as_str()), (200, ""));
     assert_eq!(ask(address, "\x16\x03\x01 not http\r\n\r\n").await.0, 400);
-    let long = format!("GET /{} HTTP/1.1\r\nhost: weir\r\n\r\n", "a".repeat(64 << 10));
+    let long = format!(
+        "GET /{} HTTP/1.1\r\nhost: weir\r\n\r\n",
+        "a".repeat(64 << 10)
+    );
     // Closed while the rest is still on its way: an answer, or a reset.
     let mut stream = TcpStream::connect(address).await.unwrap();
     let _ = stream.write_all(long.as_bytes()).await;
@@ -211,7 +239,10 @@ async fn one_address_cannot_hold_all_connections() {
     let socket = tokio::net::TcpSocket::new_v4().unwrap();
     socket.bind("127.0.0.2:0".parse().unwrap()).unwrap();
     let mut other = socket.connect(address).await.unwrap();
-    other.write_all(b"GET /healthz/ready HTTP/1.1\r\nhost: weir\r\n\r\n").await.unwrap();
+    other
+        .write_all(b"GET /healthz/ready HTTP/1.1\r\nhost: weir\r\n\r\n")
+        .await
+        .unwrap();
     let mut answer = String::new();
     other.read_to_string(&mut answer).await.unwrap();
     assert!(answer.starts_with("HTTP/1.1 200"));
@@ -220,7 +251,9 @@ async fn one_address_cannot_hold_all_connections() {
     let deadline = Instant::now() + Duration::from_secs(5);
     loop {
         let mut stream = TcpStream::connect(address).await.unwrap();
-        let _ = stream.write_all(b"GET /healthz/ready HTTP/1.1\r\nhost: weir\r\n\r\n").await;
+        let _ = stream
+            .write_all(b"GET /healthz/ready HTTP/1.1\r\nhost: weir\r\n\r\n")
+            .await;
         let mut answer = String::new();
         let read = stream.read_to_string(&mut answer).await;
         if read.is_ok() && answer.starts_with("HTTP/1.1 200") {
@@ -271,8 +304,14 @@ fn objects_are_described_as_their_authors_know_them() {
 
     let set = EndpointSet {
         endpoints: vec![
-            Endpoint { address: [10, 0, 0, 1].into(), port: 8080 },
-            Endpoint { address: [10, 0, 0, 2].into(), port: 8080 },
+            Endpoint {
+                address: [10, 0, 0, 1].into(),
+                port: 8080,
+            },
+            Endpoint {
+                address: [10, 0, 0, 2].into(),
+                port: 8080,
+            },
         ],
         ready: 1,
         ..EndpointSet::default()
@@ -281,7 +320,11 @@ fn objects_are_described_as_their_authors_know_them() {
         service: Arc::new(Service {
             name: ObjectName::new("shop", "web"),
             vips: vec![[10, 96, 0, 1].into()],
-            ports: vec![ServicePort { name: "http".into(), port: 80, app_protocol: None }],
+            ports: vec![ServicePort {
+                name: "http".into(),
+                port: 80,
+                app_protocol: None,
+            }],
         }),
         endpoints: vec![Arc::new(set)],
     };

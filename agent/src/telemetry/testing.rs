@@ -20,7 +20,10 @@ use crate::model::{
 
 /// A pod `name` of the deployment `workload` in namespace `shop`.
 pub(super) fn workload(workload: &str, name: &str, labels: &[(&str, &str)]) -> Arc<Workload> {
-    let labels: Labels = labels.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect();
+    let labels: Labels = labels
+        .iter()
+        .map(|(key, value)| ((*key).into(), (*value).into()))
+        .collect();
     Arc::new(Workload {
         pod: Arc::new(Pod {
             name: ObjectName::new("shop", name),
@@ -65,8 +68,11 @@ pub(super) fn address(text: &str) -> SocketAddr {
 
 /// `source` dials the service `web` and gets `destination`, told by the source's agent.
 pub(super) fn dial(source: &Arc<Workload>, destination: &Arc<Workload>) -> ConnectionInfo {
-    let mut info =
-        ConnectionInfo::new(Reporter::Source, address("10.0.0.1:40000"), address("10.96.0.1:80"));
+    let mut info = ConnectionInfo::new(
+        Reporter::Source,
+        address("10.0.0.1:40000"),
+        address("10.96.0.1:80"),
+    );
     info.source = Some(Arc::clone(source));
     info.source_principal = Some(source.identity.clone());
     info.destination = Some(Arc::clone(destination));
@@ -84,7 +90,11 @@ pub(super) struct Sink(Arc<Mutex<Vec<u8>>>);
 impl Sink {
     pub(super) fn lines(&self) -> Vec<String> {
         let bytes = self.0.lock().unwrap();
-        String::from_utf8(bytes.clone()).unwrap().lines().map(str::to_owned).collect()
+        String::from_utf8(bytes.clone())
+            .unwrap()
+            .lines()
+            .map(str::to_owned)
+            .collect()
     }
 }
 
@@ -105,8 +115,14 @@ pub(super) fn telemetry() -> (Telemetry, Sink) {
 
 pub(super) fn telemetry_with(settings: Settings) -> (Telemetry, Sink) {
     let sink = Sink::default();
-    let settings = Settings { access_log: Box::new(sink.clone()), ..settings };
-    (Telemetry::new(settings, Arc::new(SystemClock)).unwrap(), sink)
+    let settings = Settings {
+        access_log: Box::new(sink.clone()),
+        ..settings
+    };
+    (
+        Telemetry::new(settings, Arc::new(SystemClock)).unwrap(),
+        sink,
+    )
 }
 
 impl Telemetry {
@@ -143,7 +159,12 @@ pub(super) fn promtool(text: &str) -> Option<String> {
         .stderr(Stdio::piped())
         .spawn()
         .ok()?;
-    child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+    child
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(text.as_bytes())
+        .unwrap();
     let output = child.wait_with_output().unwrap();
     Some(String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
 }

@@ -9,12 +9,19 @@ use crate::telemetry::{
 };
 
 fn all(format: AccessLogFormat) -> Settings {
-    Settings { mode: AccessLogMode::All, format }
+    Settings {
+        mode: AccessLogMode::All,
+        format,
+    }
 }
 
 #[test]
 fn settings_survive_their_packing() {
-    for mode in [AccessLogMode::Off, AccessLogMode::Errors, AccessLogMode::All] {
+    for mode in [
+        AccessLogMode::Off,
+        AccessLogMode::Errors,
+        AccessLogMode::All,
+    ] {
         for format in [AccessLogFormat::Json, AccessLogFormat::Text] {
             let settings = Settings { mode, format };
             assert_eq!(unpack(pack(settings)), settings);
@@ -26,7 +33,10 @@ fn settings_survive_their_packing() {
 fn a_json_line_tells_all_that_is_known() {
     let (telemetry, sink) = telemetry();
     telemetry.set_access_log(all(AccessLogFormat::Json));
-    let (client, web) = (workload("client", "client-1", &[]), workload("web", "web-1", &[]));
+    let (client, web) = (
+        workload("client", "client-1", &[]),
+        workload("web", "web-1", &[]),
+    );
     let mut record = telemetry.worker().open(dial(&client, &web));
     record.sent(10);
     record.received(20);
@@ -42,7 +52,10 @@ fn a_json_line_tells_all_that_is_known() {
     assert_eq!(text("source_address"), "10.0.0.1:40000");
     assert_eq!(text("source_pod"), "client-1");
     assert_eq!(text("source_workload"), "client");
-    assert_eq!(text("source_principal"), "spiffe://cluster.local/ns/shop/sa/client");
+    assert_eq!(
+        text("source_principal"),
+        "spiffe://cluster.local/ns/shop/sa/client"
+    );
     assert_eq!(text("original_destination"), "10.96.0.1:80");
     assert_eq!(text("destination_address"), "10.0.0.2:8080");
     assert_eq!(text("destination_namespace"), "shop");
@@ -51,7 +64,10 @@ fn a_json_line_tells_all_that_is_known() {
     assert_eq!(text("request_protocol"), "tcp");
     assert_eq!(text("detail"), "status 401");
     assert_eq!(text("policy"), "shop/deny-all");
-    assert_eq!((line["bytes_sent"].as_u64(), line["bytes_received"].as_u64()), (Some(10), Some(20)));
+    assert_eq!(
+        (line["bytes_sent"].as_u64(), line["bytes_received"].as_u64()),
+        (Some(10), Some(20))
+    );
     assert!(line["duration_ms"].as_f64().unwrap() >= 0.0);
     assert!(OffsetDateTime::parse(&text("time"), &Rfc3339).is_ok());
 }
@@ -60,9 +76,15 @@ fn a_json_line_tells_all_that_is_known() {
 fn a_text_line_is_one_line_whatever_the_detail_says() {
     let (telemetry, sink) = telemetry();
     telemetry.set_access_log(all(AccessLogFormat::Text));
-    let (client, web) = (workload("client", "client-1", &[]), workload("web", "web-1", &[]));
+    let (client, web) = (
+        workload("client", "client-1", &[]),
+        workload("web", "web-1", &[]),
+    );
     let detail = "first\nsecond \"quoted\"".into();
-    telemetry.worker().open(dial(&client, &web)).finish(Reason::ConnectFailed, Some(detail));
+    telemetry
+        .worker()
+        .open(dial(&client, &web))
+        .finish(Reason::ConnectFailed, Some(detail));
     telemetry.written();
     let lines = sink.lines();
     assert_eq!(lines.len(), 1);
@@ -71,7 +93,11 @@ fn a_text_line_is_one_line_whatever_the_detail_says() {
         "{}",
         lines[0]
     );
-    assert!(lines[0].ends_with(r#"detail="first\nsecond \"quoted\"""#), "{}", lines[0]);
+    assert!(
+        lines[0].ends_with(r#"detail="first\nsecond \"quoted\"""#),
+        "{}",
+        lines[0]
+    );
 }
 
 /// An output that blocks until it is let go, as a pipe does that nobody reads.
@@ -88,7 +114,11 @@ impl Stuck {
 impl Write for Stuck {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let (open, changed) = &*self.0;
-        drop(changed.wait_while(open.lock().unwrap(), |open| !*open).unwrap());
+        drop(
+            changed
+                .wait_while(open.lock().unwrap(), |open| !*open)
+                .unwrap(),
+        );
         Ok(bytes.len())
     }
 
@@ -101,9 +131,16 @@ impl Write for Stuck {
 fn a_log_that_cannot_be_written_loses_lines_and_holds_nobody_up() {
     let stuck = Stuck::default();
     let dropped = Counter::default();
-    let log =
-        AccessLog::start(Box::new(stuck.clone()), "cluster.local".into(), dropped.clone()).unwrap();
-    let (client, web) = (workload("client", "client-1", &[]), workload("web", "web-1", &[]));
+    let log = AccessLog::start(
+        Box::new(stuck.clone()),
+        "cluster.local".into(),
+        dropped.clone(),
+    )
+    .unwrap();
+    let (client, web) = (
+        workload("client", "client-1", &[]),
+        workload("web", "web-1", &[]),
+    );
     let entry = || Entry {
         time: SystemTime::UNIX_EPOCH,
         duration: Duration::ZERO,
@@ -136,7 +173,12 @@ fn an_output_that_fails_does_not_end_the_log() {
         }
     }
     let settings = TelemetrySettings::default();
-    let log = AccessLog::start(Box::new(Broken), settings.cluster_domain, Counter::default()).unwrap();
+    let log = AccessLog::start(
+        Box::new(Broken),
+        settings.cluster_domain,
+        Counter::default(),
+    )
+    .unwrap();
     assert!(log.flush(Duration::from_secs(5)));
     let (telemetry, _) = telemetry_with(TelemetrySettings::default());
     telemetry.written();

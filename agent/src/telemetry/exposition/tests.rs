@@ -1,4 +1,6 @@
-use prometheus_client::metrics::{counter::Counter, gauge::Gauge, histogram::Histogram, info::Info};
+use prometheus_client::metrics::{
+    counter::Counter, gauge::Gauge, histogram::Histogram, info::Info,
+};
 
 use super::*;
 
@@ -19,7 +21,10 @@ fn a_scraper_gets_what_it_asks_for() {
         (Some(protobuf_first), OpenMetrics),
         (Some("Application/OpenMetrics-Text"), OpenMetrics),
         (Some("application/openmetrics-text;q=0"), Text),
-        (Some("application/openmetrics-text; version=9.9.9, text/plain"), Text),
+        (
+            Some("application/openmetrics-text; version=9.9.9, text/plain"),
+            Text,
+        ),
         (Some("application/openmetrics-text;q=0.1,text/plain"), Text),
         (Some("application/openmetrics-text;q=banana"), Text),
         (Some(";;,,q=;="), Text),

@@ -25,14 +25,14 @@ fn everything_has_its_documented_name() {
         metrics.hbone_stream(Direction::Inbound),
         metrics.draining_connection(),
     );
-    let hour = Duration::from_secs(3600);
-    metrics.issued(&id("web"), SystemClock.wall() + hour);
-    metrics.failed(&id("web"));
     let value = |name, labels: &[&str]| telemetry.value(name, labels);
 
     let version = format!(r#"version="{}""#, env!("CARGO_PKG_VERSION"));
     assert_eq!(value("weir_build_info", &[&version]), Some(1.0));
-    assert_eq!(value("weir_capture_verdicts_total", &[r#"verdict="captured""#]), Some(3.0));
+    assert_eq!(
+        value("weir_capture_verdicts_total", &[r#"verdict="captured""#]),
+        Some(3.0)
+    );
     assert_eq!(value("weir_captured_pods", &[]), Some(4.0));
     assert_eq!(value("weir_pods_pending", &[]), Some(1.0));
     assert_eq!(value("weir_capture_probe_failures_total", &[]), Some(1.0));
@@ -41,7 +41,10 @@ fn everything_has_its_documented_name() {
     let age = value("weir_config_age_seconds", &[]).unwrap();
     assert!((5.0..60.0).contains(&age), "{age}");
     let labels = [r#"side="client",reason="expired""#];
-    assert_eq!(value("weir_tls_handshake_failures_total", &labels), Some(1.0));
+    assert_eq!(
+        value("weir_tls_handshake_failures_total", &labels),
+        Some(1.0)
+    );
     let limit = [r#"limit="connections_per_pod""#];
     assert_eq!(value("weir_limits_reached_total", &limit), Some(1.0));
     let outbound = [r#"direction="outbound""#];
@@ -49,29 +52,55 @@ fn everything_has_its_documented_name() {
     assert_eq!(value("weir_hbone_streams_active", &outbound), Some(0.0));
     assert_eq!(value("weir_hbone_streams_active", &[]), Some(1.0));
     assert_eq!(value("weir_drain_connections", &[]), Some(1.0));
+    assert_eq!(
+        value("weir_connection_failures_total", &[r#"reason="internal""#]),
+        Some(0.0)
+    );
+    assert_eq!(
+        value("weir_connection_failures_total", &[r#"reason="ok""#]),
+        None
+    );
+    assert_eq!(value("weir_metrics_series_overflow_total", &[]), Some(0.0));
+    assert_eq!(value("weir_access_log_dropped_total", &[]), Some(0.0));
+}
+
+#[test]
+fn a_certificate_shows_how_long_it_is_good_while_it_is_in_use() {
+    let (telemetry, _) = telemetry();
+    let metrics = telemetry.metrics();
+    let value = |name, labels: &[&str]| telemetry.value(name, labels);
+    let hour = Duration::from_secs(3600);
+    metrics.issued(&id("web"), SystemClock.wall() + hour);
+    metrics.failed(&id("web"));
     let web = [r#"identity="spiffe://cluster.local/ns/shop/sa/web""#];
     let left = value("weir_certificate_expiry_seconds", &web).unwrap();
     assert!((3500.0..=3600.0).contains(&left), "{left}");
-    assert_eq!(value("weir_certificate_renewals_total", &[r#"outcome="issued""#]), Some(1.0));
-    assert_eq!(value("weir_certificate_renewals_total", &[r#"outcome="failed""#]), Some(1.0));
-    assert_eq!(value("weir_connection_failures_total", &[r#"reason="internal""#]), Some(0.0));
-    assert_eq!(value("weir_connection_failures_total", &[r#"reason="ok""#]), None);
-    assert_eq!(value("weir_metrics_series_overflow_total", &[]), Some(0.0));
-    assert_eq!(value("weir_access_log_dropped_total", &[]), Some(0.0));
+    assert_eq!(
+        value("weir_certificate_renewals_total", &[r#"outcome="issued""#]),
+        Some(1.0)
+    );
+    assert_eq!(
+        value("weir_certificate_renewals_total", &[r#"outcome="failed""#]),
+        Some(1.0)
+    );
 
     metrics.removed(&id("web"));
     assert_eq!(value("weir_certificate_expiry_seconds", &web), None);
     metrics.issued(&id("web"), SystemClock.wall() - hour);
     let left = value("weir_certificate_expiry_seconds", &web).unwrap();
-    assert!((-3601.0..=-3599.0).contains(&left), "an expired one shows how long: {left}");
+    assert!(
+        (-3601.0..=-3599.0).contains(&left),
+        "an expired one shows how long: {left}"
+    );
 }
 
 #[test]
 fn guards_count_until_they_are_dropped() {
     let (telemetry, _) = telemetry();
     let streams = || telemetry.value("weir_hbone_streams_active", &[]);
-    let guards: Vec<_> =
-        (0..3).map(|_| telemetry.metrics().hbone_stream(Direction::Inbound)).collect();
+    let guards: Vec<_> = (0..3)
+        .map(|_| telemetry.metrics().hbone_stream(Direction::Inbound))
+        .collect();
     assert_eq!(streams(), Some(3.0));
     drop(guards);
     assert_eq!(streams(), Some(0.0));
@@ -91,7 +120,10 @@ fn prometheus_finds_no_fault_with_the_text_format() {
     let odd = "quote \" slash \\ line \n end";
     let client = workload("client", "client-1", &[("app", odd)]);
     let web = workload("web", "web-1", &[]);
-    telemetry.worker().open(dial(&client, &web)).finish(Reason::Ok, None);
+    telemetry
+        .worker()
+        .open(dial(&client, &web))
+        .finish(Reason::Ok, None);
     match promtool(&telemetry.text()) {
         Some(said) => assert_eq!(said, ""),
         None => eprintln!("promtool is not installed: the format is checked by its own tests only"),

@@ -47,25 +47,41 @@ fn a_connection_has_all_labels_of_the_standard() {
             r#"connection_security_policy="mutual_tls"} 1"#,
         )
     );
-    assert_eq!(telemetry.value(SENT, &[]), Some(5.0), "while the connection is open");
+    assert_eq!(
+        telemetry.value(SENT, &[]),
+        Some(5.0),
+        "while the connection is open"
+    );
     assert_eq!(telemetry.value(RECEIVED, &[]), Some(7.0));
     assert_eq!(telemetry.value(CLOSED, &[]), Some(0.0));
     assert_eq!(telemetry.value("weir_connections_active", &[]), Some(1.0));
 
     record.finish(Reason::UpstreamReset, None);
-    assert_eq!(telemetry.value(CLOSED, &[r#"response_flags="UC""#]), Some(1.0));
+    assert_eq!(
+        telemetry.value(CLOSED, &[r#"response_flags="UC""#]),
+        Some(1.0)
+    );
     assert_eq!(telemetry.value("weir_connections_active", &[]), Some(0.0));
     let failures = "weir_connection_failures_total";
-    assert_eq!(telemetry.value(failures, &[r#"{reason="upstream_reset"}"#]), Some(1.0));
+    assert_eq!(
+        telemetry.value(failures, &[r#"{reason="upstream_reset"}"#]),
+        Some(1.0)
+    );
     assert_eq!(telemetry.value(failures, &[]), Some(1.0));
 }
 
 #[test]
 fn what_is_not_known_is_unknown() {
     let (telemetry, _) = telemetry();
-    let info =
-        ConnectionInfo::new(Reporter::Destination, address("192.0.2.1:1"), address("10.0.0.2:80"));
-    telemetry.worker().begin(info).finish(Reason::PlaintextRefused, None);
+    let info = ConnectionInfo::new(
+        Reporter::Destination,
+        address("192.0.2.1:1"),
+        address("10.0.0.2:80"),
+    );
+    telemetry
+        .worker()
+        .begin(info)
+        .finish(Reason::PlaintextRefused, None);
     let labels = [
         r#"reporter="destination""#,
         r#"source_workload="unknown""#,
@@ -75,36 +91,61 @@ fn what_is_not_known_is_unknown() {
         r#"connection_security_policy="none""#,
     ];
     assert_eq!(telemetry.value(OPENED, &labels), Some(1.0));
-    assert_eq!(telemetry.value(CLOSED, &[r#"response_flags="UAEX""#]), Some(1.0));
+    assert_eq!(
+        telemetry.value(CLOSED, &[r#"response_flags="UAEX""#]),
+        Some(1.0)
+    );
 }
 
 #[test]
 fn the_endpoint_may_be_found_late() {
     let (telemetry, _) = telemetry();
-    let (client, web) = (workload("client", "client-1", &[]), workload("web", "web-1", &[]));
+    let (client, web) = (
+        workload("client", "client-1", &[]),
+        workload("web", "web-1", &[]),
+    );
     let mut info = dial(&client, &web);
     info.destination = None;
     let mut record = telemetry.worker().begin(info);
     record.received(3);
-    assert_eq!(telemetry.value(OPENED, &[]), None, "not before it is established");
+    assert_eq!(
+        telemetry.value(OPENED, &[]),
+        None,
+        "not before it is established"
+    );
     record.info_mut().destination = Some(web);
     record.established();
     record.established();
     record.received(4);
-    assert_eq!(telemetry.value(OPENED, &[r#"destination_workload="web""#]), Some(1.0));
+    assert_eq!(
+        telemetry.value(OPENED, &[r#"destination_workload="web""#]),
+        Some(1.0)
+    );
     assert_eq!(telemetry.value(RECEIVED, &[]), Some(7.0));
     record.finish(Reason::Ok, None);
-    assert_eq!(telemetry.value(CLOSED, &[r#"response_flags="-""#]), Some(1.0));
+    assert_eq!(
+        telemetry.value(CLOSED, &[r#"response_flags="-""#]),
+        Some(1.0)
+    );
 }
 
 #[test]
 fn a_record_that_is_dropped_is_an_internal_error() {
     let (telemetry, _) = telemetry();
-    let (client, web) = (workload("client", "client-1", &[]), workload("web", "web-1", &[]));
+    let (client, web) = (
+        workload("client", "client-1", &[]),
+        workload("web", "web-1", &[]),
+    );
     drop(telemetry.worker().open(dial(&client, &web)));
-    assert_eq!(telemetry.value(CLOSED, &[r#"response_flags="LR""#]), Some(1.0));
+    assert_eq!(
+        telemetry.value(CLOSED, &[r#"response_flags="LR""#]),
+        Some(1.0)
+    );
     let labels = [r#"reason="internal""#];
-    assert_eq!(telemetry.value("weir_connection_failures_total", &labels), Some(1.0));
+    assert_eq!(
+        telemetry.value("weir_connection_failures_total", &labels),
+        Some(1.0)
+    );
     assert_eq!(telemetry.value("weir_connections_active", &[]), Some(0.0));
 }
 
@@ -125,15 +166,26 @@ fn pods_of_one_workload_share_a_series_until_the_last_is_gone() {
     assert_eq!(telemetry.value(SENT, &[]), None);
 
     worker.open(dial(&client, &web2)).finish(Reason::Ok, None);
-    assert_eq!(telemetry.value(OPENED, &[]), Some(1.0), "a cache does not bring back the old one");
+    assert_eq!(
+        telemetry.value(OPENED, &[]),
+        Some(1.0),
+        "a cache does not bring back the old one"
+    );
     only_alive(&telemetry, &[&client]);
-    assert_eq!(telemetry.value(OPENED, &[]), None, "and what came late goes the next time");
+    assert_eq!(
+        telemetry.value(OPENED, &[]),
+        None,
+        "and what came late goes the next time"
+    );
 }
 
 #[test]
 fn a_series_stays_while_a_connection_is_open() {
     let (telemetry, _) = telemetry();
-    let (client, web) = (workload("client", "client-1", &[]), workload("web", "web-1", &[]));
+    let (client, web) = (
+        workload("client", "client-1", &[]),
+        workload("web", "web-1", &[]),
+    );
     let record = telemetry.worker().open(dial(&client, &web));
     only_alive(&telemetry, &[&client]);
     record.sent(9);
@@ -145,8 +197,14 @@ fn a_series_stays_while_a_connection_is_open() {
 #[test]
 fn a_pod_of_the_same_name_is_another_pod() {
     let (telemetry, _) = telemetry();
-    let (client, web) = (workload("client", "client-1", &[]), workload("web", "web-0", &[]));
-    telemetry.worker().open(dial(&client, &web)).finish(Reason::Ok, None);
+    let (client, web) = (
+        workload("client", "client-1", &[]),
+        workload("web", "web-0", &[]),
+    );
+    telemetry
+        .worker()
+        .open(dial(&client, &web))
+        .finish(Reason::Ok, None);
     let mut next = PodKey::of(&web);
     next.uid = "another".into();
     let alive = [PodKey::of(&client), next];
@@ -170,7 +228,10 @@ fn a_workload_that_revives_its_series_keeps_it() {
 
 #[test]
 fn too_many_label_sets_are_counted_together() {
-    let settings = Settings { label_sets_max: 3, ..Settings::default() };
+    let settings = Settings {
+        label_sets_max: 3,
+        ..Settings::default()
+    };
     let (telemetry, _) = telemetry_with(settings);
     let worker = telemetry.worker();
     let client = workload("client", "client-1", &[]);
@@ -184,14 +245,26 @@ fn too_many_label_sets_are_counted_together() {
     let text = telemetry.text();
     let series = text.lines().filter(|line| line.starts_with(OPENED)).count();
     assert_eq!(series, 4, "three and the rest");
-    assert_eq!(telemetry.value(OPENED, &[r#"source_workload="unknown""#]), Some(7.0));
+    assert_eq!(
+        telemetry.value(OPENED, &[r#"source_workload="unknown""#]),
+        Some(7.0)
+    );
     assert_eq!(telemetry.value(SENT, &[]), Some(10.0), "nothing is lost");
-    assert_eq!(telemetry.value("weir_metrics_series_overflow_total", &[]), Some(7.0));
+    assert_eq!(
+        telemetry.value("weir_metrics_series_overflow_total", &[]),
+        Some(7.0)
+    );
 
     only_alive(&telemetry, &[&client]);
-    worker.open(dial(&client, &web(11))).finish(Reason::Ok, None);
+    worker
+        .open(dial(&client, &web(11)))
+        .finish(Reason::Ok, None);
     let labels = [r#"destination_workload="web-11""#];
-    assert_eq!(telemetry.value(OPENED, &labels), Some(1.0), "there is room again");
+    assert_eq!(
+        telemetry.value(OPENED, &labels),
+        Some(1.0),
+        "there is room again"
+    );
 }
 
 #[test]
@@ -215,7 +288,10 @@ fn a_worker_remembers_what_it_resolved() {
 fn a_change_of_endpoints_does_not_miss_the_cache() {
     let (telemetry, _) = telemetry();
     let worker = telemetry.worker();
-    let (client, web) = (workload("client", "client-1", &[]), workload("web", "web-1", &[]));
+    let (client, web) = (
+        workload("client", "client-1", &[]),
+        workload("web", "web-1", &[]),
+    );
     let mut info = dial(&client, &web);
     worker.open(info.clone()).finish(Reason::Ok, None);
     let state = info.service.take().unwrap();
@@ -232,14 +308,20 @@ fn a_change_of_endpoints_does_not_miss_the_cache() {
     worker.open(info).finish(Reason::Ok, None);
     assert_eq!(worker.0.cache.borrow().series.len(), 3);
     let text = telemetry.text();
-    assert_eq!(text.lines().filter(|line| line.starts_with(OPENED)).count(), 2);
+    assert_eq!(
+        text.lines().filter(|line| line.starts_with(OPENED)).count(),
+        2
+    );
 }
 
 /// Workers open and close while pods come and go: nothing is counted where nobody looks.
 #[test]
 fn no_connection_is_lost_between_workers_and_the_control_side() {
     let (telemetry, _) = telemetry();
-    let (client, web) = (workload("client", "client-1", &[]), workload("web", "web-1", &[]));
+    let (client, web) = (
+        workload("client", "client-1", &[]),
+        workload("web", "web-1", &[]),
+    );
     let other = workload("other", "other-1", &[]);
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
@@ -252,8 +334,7 @@ fn no_connection_is_lost_between_workers_and_the_control_side() {
                         worker.open(dial(&client, &web)).finish(Reason::Ok, None);
                         held.sent(1);
                     }
-                    held
-                        .finish(Reason::Ok, None);
+                    held.finish(Reason::Ok, None);
                 })
             })
             .collect();
@@ -268,7 +349,11 @@ fn no_connection_is_lost_between_workers_and_the_control_side() {
         stop.store(true, Relaxed);
     });
     only_alive(&telemetry, &[&client]);
-    assert_eq!(telemetry.value(OPENED, &[]), None, "everything is gone in the end");
+    assert_eq!(
+        telemetry.value(OPENED, &[]),
+        None,
+        "everything is gone in the end"
+    );
     assert_eq!(telemetry.value("weir_connections_active", &[]), Some(0.0));
 }
 
@@ -276,9 +361,17 @@ fn no_connection_is_lost_between_workers_and_the_control_side() {
 fn the_access_log_follows_its_mode() {
     let (telemetry, sink) = telemetry();
     let worker = telemetry.worker();
-    let (client, web) = (workload("client", "client-1", &[]), workload("web", "web-1", &[]));
+    let (client, web) = (
+        workload("client", "client-1", &[]),
+        workload("web", "web-1", &[]),
+    );
     let pass = |reason| worker.open(dial(&client, &web)).finish(reason, None);
-    let set = |mode| telemetry.set_access_log(AccessLog { mode, format: AccessLogFormat::Json });
+    let set = |mode| {
+        telemetry.set_access_log(AccessLog {
+            mode,
+            format: AccessLogFormat::Json,
+        })
+    };
     let written = || {
         telemetry.written();
         sink.lines().len()
