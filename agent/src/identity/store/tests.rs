@@ -113,7 +113,8 @@ async fn a_certificate_is_renewed_at_half_of_its_life() {
     assert_eq!(world.ca.calls.load(Relaxed), 2);
     sleep(LEAF_LIFETIME * 3).await;
     assert!(handle.current().not_after() > world.clock.wall() + 10 * HOUR);
-    assert_eq!(world.ca.calls.load(Relaxed), 8, "two a day");
+    let calls = world.ca.calls.load(Relaxed);
+    assert!((7..=9).contains(&calls), "two a day: {calls}");
 }
 
 #[tokio::test(start_paused = true)]
