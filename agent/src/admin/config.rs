@@ -79,7 +79,11 @@ pub(super) fn workload(workload: &Workload) -> Value {
 
 pub(super) fn service(state: &ServiceState) -> Value {
     let service = &state.service;
-    let ports = service.ports.iter().zip(&state.endpoints).map(|(port, set)| service_port(port, set));
+    let ports = service
+        .ports
+        .iter()
+        .zip(&state.endpoints)
+        .map(|(port, set)| service_port(port, set));
     json!({
         "name": service.name.to_string(),
         "vips": strings(&service.vips),
@@ -103,9 +107,15 @@ fn service_port(port: &ServicePort, set: &EndpointSet) -> Value {
 }
 
 fn peer_authentication(policy: &PeerAuthentication) -> Value {
-    let ports = policy.ports.iter().map(|(port, mode)| (port.to_string(), json!(mtls(*mode))));
+    let ports = policy
+        .ports
+        .iter()
+        .map(|(port, mode)| (port.to_string(), json!(mtls(*mode))));
     let selector = policy.selector.as_ref().map(|labels| {
-        labels.iter().map(|(key, value)| (key.to_string(), json!(**value))).collect::<Value>()
+        labels
+            .iter()
+            .map(|(key, value)| (key.to_string(), json!(**value)))
+            .collect::<Value>()
     });
     json!({
         "name": policy.name.to_string(),

@@ -67,7 +67,10 @@ pub struct Admin {
 
 impl Admin {
     pub fn new(sources: Sources) -> Arc<Self> {
-        Arc::new(Self { sources, writing: Semaphore::new(1) })
+        Arc::new(Self {
+            sources,
+            writing: Semaphore::new(1),
+        })
     }
 }
 

@@ -31,10 +31,19 @@ weir agent
   /debug/pods     this node's pods and their capture
 ";
 
-pub(super) async fn answer<B>(admin: &Arc<Admin>, surface: Surface, request: &Request<B>) -> Answer {
+pub(super) async fn answer<B>(
+    admin: &Arc<Admin>,
+    surface: Surface,
+    request: &Request<B>,
+) -> Answer {
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
-        let mut answer = text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n".to_owned());
-        answer.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+        let mut answer = text(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "only GET and HEAD\n".to_owned(),
+        );
+        answer
+            .headers_mut()
+            .insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
         return answer;
     }
     match (surface, request.uri().path()) {
@@ -60,7 +69,10 @@ pub(super) async fn answer<B>(admin: &Arc<Admin>, surface: Surface, request: &Re
 }
 
 async fn metrics<B>(admin: &Arc<Admin>, request: &Request<B>) -> Answer {
-    let accept = request.headers().get(ACCEPT).and_then(|value| value.to_str().ok());
+    let accept = request
+        .headers()
+        .get(ACCEPT)
+        .and_then(|value| value.to_str().ok());
     let format = Format::negotiate(accept);
     let telemetry = admin.sources.telemetry.clone();
     match write_large(admin, move || telemetry.expose(format).into_bytes()).await {
@@ -87,10 +99,19 @@ async fn write_large(
     write: impl FnOnce() -> Vec<u8> + Send + 'static,
 ) -> Result<Vec<u8>, Answer> {
     let failed = |why: &dyn std::fmt::Display| {
-        text(StatusCode::INTERNAL_SERVER_ERROR, format!("the answer could not be written: {why}\n"))
+        text(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            format!("the answer could not be written: {why}\n"),
+        )
     };
-    let _turn = admin.writing.acquire().await.map_err(|error| failed(&error))?;
-    tokio::task::spawn_blocking(write).await.map_err(|error| failed(&error))
+    let _turn = admin
+        .writing
+        .acquire()
+        .await
+        .map_err(|error| failed(&error))?;
+    tokio::task::spawn_blocking(write)
+        .await
+        .map_err(|error| failed(&error))
 }
 
 async fn live(admin: &Admin) -> Answer {

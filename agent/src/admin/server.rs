@@ -42,7 +42,9 @@ pub async fn serve(listener: TcpListener, surface: Surface, admin: Arc<Admin>) {
     let peers = Arc::new(Peers::default());
     let mut connections = JoinSet::new();
     loop {
-        let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { return };
+        let Ok(slot) = Arc::clone(&slots).acquire_owned().await else {
+            return;
+        };
         let (stream, peer) = match listener.accept().await {
             Ok(accepted) => accepted,
             Err(error) => {
@@ -55,7 +57,9 @@ pub async fn serve(listener: TcpListener, surface: Surface, admin: Arc<Admin>) {
         };
         // Ended ones are taken out as new ones come, so there are never more than slots.
         while connections.try_join_next().is_some() {}
-        let Some(place) = Peers::enter(&peers, peer.ip()) else { continue };
+        let Some(place) = Peers::enter(&peers, peer.ip()) else {
+            continue;
+        };
         let admin = Arc::clone(&admin);
         connections.spawn(async move {
             serve_connection(stream, surface, admin).await;
@@ -115,7 +119,10 @@ impl Peers {
             return None;
         }
         *count += 1;
-        Some(Place { peers: Arc::clone(peers), ip })
+        Some(Place {
+            peers: Arc::clone(peers),
+            ip,
+        })
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<IpAddr, usize>> {

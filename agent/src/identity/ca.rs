@@ -11,8 +11,8 @@ use std::{
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateSigningRequestParams, DistinguishedName,
-    DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, PublicKeyData, SanType,
-    SerialNumber, SignatureAlgorithm, SigningKey,
+    DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, PublicKeyData,
+    SanType, SerialNumber, SignatureAlgorithm, SigningKey,
 };
 use rustls::{
     client::verify_server_cert_signed_by_trust_anchor,
@@ -91,18 +91,32 @@ impl EmbeddedCa {
     ) -> Result<Self, IdentityError> {
         let certificates = files::read_certificates(cert)?;
         let key_pair = CaKey(Zeroizing::new(files::read_key(key)?));
-        let bad = |cause| IdentityError::BadCa { path: cert.to_owned(), cause };
+        let bad = |cause| IdentityError::BadCa {
+            path: cert.to_owned(),
+            cause,
+        };
         let own = certificates
             .first()
-            .ok_or_else(|| IdentityError::NoCertificate { path: cert.to_owned() })?;
+            .ok_or_else(|| IdentityError::NoCertificate {
+                path: cert.to_owned(),
+            })?;
         let (key_of_certificate, not_after) = check_ca(own, clock.wall()).map_err(bad)?;
         if key_of_certificate != key_pair.der_bytes() {
-            return Err(IdentityError::KeyMismatch { cert: cert.to_owned(), key: key.to_owned() });
+            return Err(IdentityError::KeyMismatch {
+                cert: cert.to_owned(),
+                key: key.to_owned(),
+            });
         }
         let unreadable = |error: rcgen::Error| bad(CaFault::Unreadable(error.to_string()));
         let issuer = Issuer::from_ca_cert_der(own, key_pair).map_err(unreadable)?;
         let (roots, intermediates) = split_chain(certificates).map_err(bad)?;
-        let ca = Self { issuer, not_after, intermediates, roots, clock };
+        let ca = Self {
+            issuer,
+            not_after,
+            intermediates,
+            roots,
+            clock,
+        };
         ca.check_own_work(cert.to_owned(), trust_domain)?;
         Ok(ca)
     }
@@ -125,7 +139,9 @@ impl EmbeddedCa {
             CertificateSigningRequestParams::from_der(&CertificateSigningRequestDer::from(csr))?;
         let leaf = self.sign_key(identity, &request.public_key)?;
         let chain = std::iter::once(&leaf).chain(&self.intermediates);
-        Ok(IssuedCertificate { chain: chain.map(|certificate| certificate.to_vec()).collect() })
+        Ok(IssuedCertificate {
+            chain: chain.map(|certificate| certificate.to_vec()).collect(),
+        })
     }
 
     fn sign_key(
@@ -137,7 +153,9 @@ impl EmbeddedCa {
         // A leaf that outlives its CA would be refused by peers with no clear reason.
         let not_after = (now + LEAF_LIFETIME).min(self.not_after);
         if not_after <= now {
-            return Err(IdentityError::CaExpired { at: date(self.not_after) });
+            return Err(IdentityError::CaExpired {
+                at: date(self.not_after),
+            });
         }
         let params = leaf_params(identity, now - LEAF_BACKDATE, not_after)?;
         Ok(params.signed_by(key, &self.issuer)?.into())
@@ -150,7 +168,11 @@ impl EmbeddedCa {
         let key = Zeroizing::new(KeyPair::generate()?);
         let leaf = self.sign_key(&identity, &*key)?;
         let trust = TrustBundle::new(&self.roots, trust_domain.into())?;
-        let now = self.clock.wall().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let now = self
+            .clock
+            .wall()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap_or_default();
         ParsedCertificate::try_from(&leaf)
             .and_then(|leaf| {
                 verify_server_cert_signed_by_trust_anchor(
@@ -211,15 +233,20 @@ fn new_root(trust_domain: &str, now: SystemTime) -> Result<Zeroizing<String>, Id
     let key = Zeroizing::new(KeyPair::generate()?);
     let mut params = CertificateParams::default();
     params.distinguished_name = DistinguishedName::new();
-    params.distinguished_name.push(DnType::CommonName, format!("Weir root of {trust_domain}"));
-    params.serial_number = Some(random_serial()?);
+    let serial = random_serial()?;
+    // A name of its own: roots that agents made for themselves are told apart by it.
+    let name = format!("Weir root of {trust_domain} {}", &serial.to_string()[..11]);
+    params.distinguished_name.push(DnType::CommonName, name);
+    params.serial_number = Some(serial);
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(1));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     params.not_before = OffsetDateTime::from(now - LEAF_BACKDATE);
     params.not_after = OffsetDateTime::from(now + ROOT_LIFETIME);
     let certificate = params.self_signed(&*key)?;
     let key_pem = Zeroizing::new(key.serialize_pem());
-    Ok(Zeroizing::new([certificate.pem().as_str(), key_pem.as_str()].concat()))
+    Ok(Zeroizing::new(
+        [certificate.pem().as_str(), key_pem.as_str()].concat(),
+    ))
 }
 
 /// An X509-SVID: the SPIFFE ID as the only name, no subject (which makes the name critical).
@@ -234,8 +261,10 @@ fn leaf_params(
     params.serial_number = Some(random_serial()?);
     params.is_ca = IsCa::NoCa;
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-    params.extended_key_usages =
-        vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+    params.extended_key_usages = vec![
+        ExtendedKeyUsagePurpose::ServerAuth,
+        ExtendedKeyUsagePurpose::ClientAuth,
+    ];
     params.use_authority_key_identifier_extension = true;
     params.not_before = OffsetDateTime::from(not_before);
     params.not_after = OffsetDateTime::from(not_after);
@@ -260,7 +289,9 @@ fn check_ca(
     if !parsed.is_ca() {
         return Err(CaFault::NotCa);
     }
-    let usage = parsed.key_usage().map_err(|error| CaFault::Unreadable(error.to_string()))?;
+    let usage = parsed
+        .key_usage()
+        .map_err(|error| CaFault::Unreadable(error.to_string()))?;
     if usage.is_some_and(|usage| !usage.value.key_cert_sign()) {
         return Err(CaFault::NoCertSign);
     }
@@ -273,7 +304,10 @@ fn check_ca(
     if not_after <= now {
         return Err(CaFault::Expired(date(not_after)));
     }
-    Ok((parsed.public_key().subject_public_key.data.to_vec(), not_after))
+    Ok((
+        parsed.public_key().subject_public_key.data.to_vec(),
+        not_after,
+    ))
 }
 
 type Certificates = Vec<CertificateDer<'static>>;

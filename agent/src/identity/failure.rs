@@ -2,7 +2,7 @@
 
 use std::{error::Error as _, fmt, io};
 
-use rustls::{AlertDescription, CertificateError, Error, OtherError, PeerIncompatible};
+use rustls::{AlertDescription, CertificateError, Error, OtherError};
 
 use super::error::IdentityError;
 
@@ -62,9 +62,7 @@ impl TlsFailure {
             Error::InvalidCertificate(error) => Self::of_certificate(error),
             Error::NoCertificatesPresented => Self::NoCertificate,
             Error::AlertReceived(alert) => Self::of_alert(*alert),
-            Error::PeerIncompatible(PeerIncompatible::NoCertificateRequestSignatureSchemesInCommon)
-            | Error::PeerIncompatible(_)
-            | Error::NoApplicationProtocol => Self::Incompatible,
+            Error::PeerIncompatible(_) | Error::NoApplicationProtocol => Self::Incompatible,
             _ => Self::Protocol,
         }
     }
@@ -74,7 +72,10 @@ impl TlsFailure {
     /// In TLS 1.3 a client's handshake is over before the server has looked at the client's
     /// certificate. A refusal then arrives with the first read: errors from there go here as well.
     pub fn of_io(error: &io::Error) -> Self {
-        if let Some(tls) = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) {
+        if let Some(tls) = error
+            .get_ref()
+            .and_then(|inner| inner.downcast_ref::<Error>())
+        {
             return Self::of(tls);
         }
         match error.kind() {
@@ -95,9 +96,9 @@ impl TlsFailure {
                 Self::NotYetValid
             }
             CertificateError::UnknownIssuer => Self::UntrustedRoot,
-            CertificateError::Other(OtherError(inner)) => {
-                inner.downcast_ref::<PeerRefused>().map_or(Self::BadCertificate, |e| e.failure)
-            }
+            CertificateError::Other(OtherError(inner)) => inner
+                .downcast_ref::<PeerRefused>()
+                .map_or(Self::BadCertificate, |e| e.failure),
             _ => Self::BadCertificate,
         }
     }
@@ -137,7 +138,11 @@ pub(super) struct PeerRefused {
 
 impl PeerRefused {
     pub(super) fn bad_san(error: &IdentityError) -> Error {
-        Self { failure: TlsFailure::BadSan, detail: error.to_string() }.into()
+        Self {
+            failure: TlsFailure::BadSan,
+            detail: error.to_string(),
+        }
+        .into()
     }
 }
 
@@ -158,11 +163,13 @@ impl std::error::Error for PeerRefused {}
 
 /// What to tell a person of a failed handshake: rustls' words, or Weir's where it decided.
 pub fn describe(error: &io::Error) -> String {
-    let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>());
+    let tls = error
+        .get_ref()
+        .and_then(|inner| inner.downcast_ref::<Error>());
     match tls {
-        Some(Error::InvalidCertificate(CertificateError::Other(other))) => {
-            other.source().map_or_else(|| other.to_string(), ToString::to_string)
-        }
+        Some(Error::InvalidCertificate(CertificateError::Other(other))) => other
+            .source()
+            .map_or_else(|| other.to_string(), ToString::to_string),
         Some(tls) => tls.to_string(),
         None => error.to_string(),
     }

@@ -67,7 +67,10 @@ impl Material {
                 identity: identity.clone(),
                 seconds: SIGN_TIMEOUT.as_secs(),
             })?
-            .map_err(|source| IdentityError::Sign { identity: identity.clone(), source })?;
+            .map_err(|source| IdentityError::Sign {
+                identity: identity.clone(),
+                source,
+            })?;
         let chain = issued.chain.into_iter().map(CertificateDer::from).collect();
         Self::new(identity.clone(), chain, &key, trust, clock)
     }
@@ -80,7 +83,10 @@ impl Material {
         clock: &Arc<dyn Clock>,
     ) -> Result<Self, IdentityError> {
         let (not_before, not_after) = check_answer(&identity, &chain, clock.wall())?;
-        let tls = |source| IdentityError::Tls { identity: identity.clone(), source };
+        let tls = |source| IdentityError::Tls {
+            identity: identity.clone(),
+            source,
+        };
         // Borrowed: the only copy of the encoded key is the one in `key`, which is wiped.
         let der = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialized_der()));
         let certified = CertifiedKey::new(chain, any_ecdsa_type(&der).map_err(tls)?);
@@ -121,7 +127,9 @@ impl Material {
     pub fn client_config(&self, expected: Vec<SpiffeId>) -> Arc<ClientConfig> {
         let mut config = self.client.clone();
         let verifier = PeerVerifier::new(Arc::clone(&self.trust), expected);
-        config.dangerous().set_certificate_verifier(Arc::new(verifier));
+        config
+            .dangerous()
+            .set_certificate_verifier(Arc::new(verifier));
         Arc::new(config)
     }
 }
@@ -148,10 +156,17 @@ fn check_answer(
     chain: &[CertificateDer<'_>],
     now: SystemTime,
 ) -> Result<(SystemTime, SystemTime), IdentityError> {
-    let bad = |cause: String| IdentityError::BadAnswer { identity: identity.clone(), cause };
-    let leaf = chain.first().ok_or_else(|| bad("it holds no certificate".into()))?;
+    let bad = |cause: String| IdentityError::BadAnswer {
+        identity: identity.clone(),
+        cause,
+    };
+    let leaf = chain
+        .first()
+        .ok_or_else(|| bad("it holds no certificate".into()))?;
     if chain.len() > CHAIN_CERTIFICATES_MAX {
-        return Err(bad(format!("it holds more than {CHAIN_CERTIFICATES_MAX} certificates")));
+        return Err(bad(format!(
+            "it holds more than {CHAIN_CERTIFICATES_MAX} certificates"
+        )));
     }
     let named = peer_identity(leaf).map_err(|error| bad(error.to_string()))?;
     if named != *identity {
@@ -162,7 +177,9 @@ fn check_answer(
     let time = |time: x509_parser::time::ASN1Time| SystemTime::from(time.to_datetime());
     let (not_before, not_after) = (time(validity.not_before), time(validity.not_after));
     if not_after <= now {
-        return Err(bad("the certificate has already expired; look at both clocks".into()));
+        return Err(bad(
+            "the certificate has already expired; look at both clocks".into(),
+        ));
     }
     Ok((not_before, not_after))
 }

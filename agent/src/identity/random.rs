@@ -3,7 +3,10 @@
 use super::{error::IdentityError, verify::crypto_provider};
 
 pub(super) fn fill(bytes: &mut [u8]) -> Result<(), IdentityError> {
-    crypto_provider().secure_random.fill(bytes).map_err(|_| IdentityError::Random)
+    crypto_provider()
+        .secure_random
+        .fill(bytes)
+        .map_err(|_| IdentityError::Random)
 }
 
 /// Between 0 and 1; one half where there is no randomness, since jitter can do without.

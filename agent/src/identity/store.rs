@@ -115,7 +115,10 @@ impl IdentityStore {
     /// When the CA does not sign. The identity stays noted; call again to try again.
     pub async fn ensure(&self, identity: &SpiffeId) -> Result<IdentityHandle, IdentityError> {
         let slot = self.slot(identity)?;
-        let handle = slot.handle.get_or_try_init(|| self.first_certificate(&slot)).await?;
+        let handle = slot
+            .handle
+            .get_or_try_init(|| self.first_certificate(&slot))
+            .await?;
         Ok(handle.clone())
     }
 
@@ -139,7 +142,9 @@ impl IdentityStore {
     pub fn expiries(&self) -> Vec<(SpiffeId, SystemTime)> {
         let slots = self.lock();
         let handles = slots.values().filter_map(|slot| slot.handle.get());
-        handles.map(|handle| (handle.identity.clone(), handle.current().not_after())).collect()
+        handles
+            .map(|handle| (handle.identity.clone(), handle.current().not_after()))
+            .collect()
     }
 
     /// Renews certificates when they are due, until dropped.
@@ -151,7 +156,10 @@ impl IdentityStore {
             let mut next = now + RECHECK_INTERVAL;
             for slot in self.issued() {
                 let due = slot.renewal().due;
-                if in_flight.values().any(|identity| *identity == slot.identity) {
+                if in_flight
+                    .values()
+                    .any(|identity| *identity == slot.identity)
+                {
                     continue;
                 }
                 if due > now {
@@ -185,11 +193,16 @@ impl IdentityStore {
         tracing::debug!(%identity, "certificate issued");
         let current = Arc::new(ArcSwap::from_pointee(material));
         self.changed.notify_one();
-        Ok(IdentityHandle { identity: identity.clone(), current })
+        Ok(IdentityHandle {
+            identity: identity.clone(),
+            current,
+        })
     }
 
     async fn renew(&self, slot: &Arc<Slot>) {
-        let (identity, Some(handle)) = (&slot.identity, slot.handle.get()) else { return };
+        let (identity, Some(handle)) = (&slot.identity, slot.handle.get()) else {
+            return;
+        };
         match self.issue(identity).await {
             Ok(material) => {
                 slot.set_renewal(self.next_renewal(&material));
@@ -201,10 +214,17 @@ impl IdentityStore {
                 let failures = slot.renewal().failures.saturating_add(1);
                 let now = self.clock.wall();
                 let wait = retry_wait(failures);
-                slot.set_renewal(Renewal { due: now + wait, failures });
+                slot.set_renewal(Renewal {
+                    due: now + wait,
+                    failures,
+                });
                 match handle.current().not_after().duration_since(now) {
-                    Ok(left) => tracing::warn!(%identity, %error, hours_left = left.as_secs() / 3600, retry_in = ?wait, "certificate not renewed"),
-                    Err(_) => tracing::error!(%identity, %error, retry_in = ?wait, "certificate has expired and is not renewed; peers refuse this workload"),
+                    Ok(left) => {
+                        tracing::warn!(%identity, %error, hours_left = left.as_secs() / 3600, retry_in = ?wait, "certificate not renewed")
+                    }
+                    Err(_) => {
+                        tracing::error!(%identity, %error, retry_in = ?wait, "certificate has expired and is not renewed; peers refuse this workload")
+                    }
                 }
             }
         }
@@ -222,7 +242,10 @@ impl IdentityStore {
     /// Told only while the identity is in use, so that nothing comes back that was removed.
     fn report_issued(&self, slot: &Arc<Slot>, material: &Material) {
         let slots = self.lock();
-        if slots.get(&slot.identity).is_some_and(|current| Arc::ptr_eq(current, slot)) {
+        if slots
+            .get(&slot.identity)
+            .is_some_and(|current| Arc::ptr_eq(current, slot))
+        {
             self.events.issued(&slot.identity, material.not_after());
         }
     }
@@ -232,9 +255,15 @@ impl IdentityStore {
     fn next_renewal(&self, material: &Material) -> Renewal {
         let now = self.clock.wall();
         let from = now.max(material.not_before());
-        let left = material.not_after().duration_since(from).unwrap_or_default();
+        let left = material
+            .not_after()
+            .duration_since(from)
+            .unwrap_or_default();
         let wait = left.mul_f64(0.45 + 0.1 * random::fraction());
-        Renewal { due: now + wait.max(RENEWAL_DELAY_MIN), failures: 0 }
+        Renewal {
+            due: now + wait.max(RENEWAL_DELAY_MIN),
+            failures: 0,
+        }
     }
 
     fn slot(&self, identity: &SpiffeId) -> Result<Arc<Slot>, IdentityError> {
@@ -249,14 +278,21 @@ impl IdentityStore {
             Arc::new(Slot {
                 identity: identity.clone(),
                 handle: OnceCell::new(),
-                renewal: Mutex::new(Renewal { due: self.clock.wall(), failures: 0 }),
+                renewal: Mutex::new(Renewal {
+                    due: self.clock.wall(),
+                    failures: 0,
+                }),
             })
         });
         Ok(Arc::clone(slot))
     }
 
     fn issued(&self) -> Vec<Arc<Slot>> {
-        self.lock().values().filter(|slot| slot.handle.initialized()).cloned().collect()
+        self.lock()
+            .values()
+            .filter(|slot| slot.handle.initialized())
+            .cloned()
+            .collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<SpiffeId, Arc<Slot>>> {
@@ -267,7 +303,9 @@ impl IdentityStore {
 
 impl fmt::Debug for IdentityStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("IdentityStore").field("identities", &self.lock().len()).finish_non_exhaustive()
+        f.debug_struct("IdentityStore")
+            .field("identities", &self.lock().len())
+            .finish_non_exhaustive()
     }
 }
 
@@ -285,7 +323,9 @@ impl Slot {
 /// all nodes in the same moment.
 fn retry_wait(failures: u32) -> Duration {
     let doubled = RETRY_BASE.saturating_mul(1 << failures.saturating_sub(1).min(16));
-    doubled.min(RETRY_MAX).mul_f64(0.5 + 0.5 * random::fraction())
+    doubled
+        .min(RETRY_MAX)
+        .mul_f64(0.5 + 0.5 * random::fraction())
 }
 
 #[cfg(test)]

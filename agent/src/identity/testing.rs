@@ -71,7 +71,9 @@ impl Forger {
     pub(super) fn new() -> Self {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-        params.distinguished_name.push(DnType::OrganizationName, "forger");
+        params
+            .distinguished_name
+            .push(DnType::OrganizationName, "forger");
         let key = KeyPair::generate().unwrap();
         Self(CertifiedIssuer::self_signed(params, key).unwrap())
     }
@@ -93,12 +95,17 @@ impl Forger {
     pub(super) fn leaf_between(&self, uris: &[&str], from: SystemTime, to: SystemTime) -> Leaf {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::default();
-        params.subject_alt_names =
-            uris.iter().map(|uri| SanType::URI((*uri).try_into().unwrap())).collect();
+        params.subject_alt_names = uris
+            .iter()
+            .map(|uri| SanType::URI((*uri).try_into().unwrap()))
+            .collect();
         params.not_before = OffsetDateTime::from(from);
         params.not_after = OffsetDateTime::from(to);
         let certificate = params.signed_by(&key, &self.0).unwrap();
-        Leaf { chain: vec![certificate.into()], key }
+        Leaf {
+            chain: vec![certificate.into()],
+            key,
+        }
     }
 }
 
@@ -111,8 +118,14 @@ pub(super) struct Leaf {
 impl Leaf {
     fn certified(&self) -> Arc<SingleCertAndKey> {
         let der = PrivateKeyDer::try_from(self.key.serialized_der()).unwrap();
-        let key = crypto_provider().key_provider.load_private_key(der.clone_key()).unwrap();
-        Arc::new(SingleCertAndKey::from(CertifiedKey::new(self.chain.clone(), key)))
+        let key = crypto_provider()
+            .key_provider
+            .load_private_key(der.clone_key())
+            .unwrap();
+        Arc::new(SingleCertAndKey::from(CertifiedKey::new(
+            self.chain.clone(),
+            key,
+        )))
     }
 
     pub(super) fn server(&self, trust: &Arc<TrustBundle>) -> Arc<ServerConfig> {
@@ -123,7 +136,9 @@ impl Leaf {
         let mut config = material::client_config(self.certified(), trust, &still()).unwrap();
         let expected = vec![expected.parse().unwrap()];
         let verifier = super::verify::PeerVerifier::new(Arc::clone(trust), expected);
-        config.dangerous().set_certificate_verifier(Arc::new(verifier));
+        config
+            .dangerous()
+            .set_certificate_verifier(Arc::new(verifier));
         Arc::new(config)
     }
 }
@@ -134,8 +149,6 @@ pub(super) struct Outcome {
     pub(super) server: Result<(), Error>,
     pub(super) client_connection: ClientConnection,
     pub(super) server_connection: ServerConnection,
-    /// The first bytes that the client sent.
-    pub(super) hello: Vec<u8>,
 }
 
 /// A handshake in memory, until both sides have nothing more to say.
@@ -144,14 +157,10 @@ pub(super) fn handshake(client: Arc<ClientConfig>, server: Arc<ServerConfig>) ->
     let mut client = ClientConnection::new(client, name).unwrap();
     let mut server = ServerConnection::new(server).unwrap();
     let (mut of_client, mut of_server) = (Ok(()), Ok(()));
-    let mut hello = Vec::new();
     for _ in 0..10 {
         let mut wire = Vec::new();
         while client.wants_write() {
             client.write_tls(&mut wire).unwrap();
-        }
-        if hello.is_empty() {
-            hello.clone_from(&wire);
         }
         if of_server.is_ok() {
             of_server = take(&wire, |mut wire| {
@@ -175,7 +184,6 @@ pub(super) fn handshake(client: Arc<ClientConfig>, server: Arc<ServerConfig>) ->
         server: of_server,
         client_connection: client,
         server_connection: server,
-        hello,
     }
 }
 
@@ -230,7 +238,10 @@ impl Events {
     }
 
     fn note(&self, what: &str, identity: &SpiffeId) {
-        self.0.lock().unwrap().push(format!("{what} {}", identity.service_account()));
+        self.0
+            .lock()
+            .unwrap()
+            .push(format!("{what} {}", identity.service_account()));
     }
 }
 

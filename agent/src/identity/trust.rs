@@ -54,7 +54,11 @@ impl TrustBundle {
         let now = self.0.load_full();
         let own = now.domains.first().into_iter();
         let domains = own.chain(aliases).cloned().collect();
-        let trust = Trust { roots: now.roots.clone(), clients: now.clients.clone(), domains };
+        let trust = Trust {
+            roots: now.roots.clone(),
+            clients: now.clients.clone(),
+            domains,
+        };
         self.0.store(Arc::new(trust));
     }
 
@@ -82,17 +86,25 @@ impl Trust {
         let mut store = RootCertStore::empty();
         for root in roots {
             let root = root.clone().into_owned();
-            store.add(root).map_err(|error| IdentityError::Certificate(error.to_string()))?;
+            store
+                .add(root)
+                .map_err(|error| IdentityError::Certificate(error.to_string()))?;
         }
         let roots = Arc::new(store);
         let provider: Arc<CryptoProvider> = crypto_provider();
         let clients = WebPkiClientVerifier::builder_with_provider(Arc::clone(&roots), provider)
             .build()
             .map_err(|_| IdentityError::NoRoots)?;
-        Ok(Self { roots, clients, domains })
+        Ok(Self {
+            roots,
+            clients,
+            domains,
+        })
     }
 
     pub(super) fn accepts_domain(&self, trust_domain: &str) -> bool {
-        self.domains.iter().any(|domain| domain.as_ref() == trust_domain)
+        self.domains
+            .iter()
+            .any(|domain| domain.as_ref() == trust_domain)
     }
 }

@@ -11,7 +11,7 @@ use std::{
 };
 
 use rustls::{
-    DigitallySignedStruct, DistinguishedName, Error, SignatureScheme,
+    CertificateError, DigitallySignedStruct, DistinguishedName, Error, SignatureScheme,
     client::{
         danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
         verify_server_cert_signed_by_trust_anchor,
@@ -27,9 +27,7 @@ use rustls::{
         danger::{ClientCertVerified, ClientCertVerifier},
     },
 };
-use x509_parser::{
-    certificate::X509Certificate, extensions::GeneralName, prelude::FromDer,
-};
+use x509_parser::{certificate::X509Certificate, extensions::GeneralName, prelude::FromDer};
 
 use super::{
     error::IdentityError,
@@ -54,6 +52,9 @@ pub(super) fn crypto_provider() -> Arc<CryptoProvider> {
     Arc::clone(&PROVIDER)
 }
 
+/// How much of a URI name that is no identity is told.
+const URI_CHARS_SHOWN: usize = 128;
+
 /// The workload identity that a certificate carries. Says nothing of whether to believe it: that
 /// is the verifiers' part, which a finished handshake has gone through.
 ///
@@ -75,18 +76,23 @@ pub fn peer_identity(certificate: &CertificateDer<'_>) -> Result<SpiffeId, Ident
         GeneralName::URI(uri) => Some(*uri),
         _ => None,
     });
-    let Some(uri) = uris.next() else { return Err(IdentityError::UriNames(0)) };
+    let Some(uri) = uris.next() else {
+        return Err(IdentityError::UriNames(0));
+    };
     let others = uris.count();
     if others > 0 {
         return Err(IdentityError::UriNames(1 + others));
     }
-    uri.parse().map_err(|source| IdentityError::NotSpiffe { name: uri.to_owned(), source })
+    uri.parse().map_err(|source| IdentityError::NotSpiffe {
+        // It is the peer's text and ends up in logs.
+        name: uri.chars().take(URI_CHARS_SHOWN).collect(),
+        source,
+    })
 }
 
 /// The identity of a peer whose chain is good, if it is in a trust domain that is accepted.
 fn accepted_identity(trust: &Trust, certificate: &CertificateDer<'_>) -> Result<SpiffeId, Error> {
-    let identity =
-        peer_identity(certificate).map_err(|error| PeerRefused::bad_san(&error))?;
+    let identity = peer_identity(certificate).map_err(|error| PeerRefused::bad_san(&error))?;
     if !trust.accepts_domain(identity.trust_domain()) {
         return Err(PeerRefused {
             failure: TlsFailure::WrongTrustDomain,
@@ -98,6 +104,17 @@ fn accepted_identity(trust: &Trust, certificate: &CertificateDer<'_>) -> Result<
         .into());
     }
     Ok(identity)
+}
+
+/// A chain whose signature does not fit comes from a root of the same name and another key: what
+/// two agents have that each made their own. To a person that is an untrusted root.
+fn of_chain(error: Error) -> Error {
+    match error {
+        Error::InvalidCertificate(CertificateError::BadSignature) => {
+            CertificateError::UnknownIssuer.into()
+        }
+        error => error,
+    }
 }
 
 /// The client's side: accepts a server that proves one of the expected identities.
@@ -134,7 +151,8 @@ impl ServerCertVerifier for PeerVerifier {
             intermediates,
             now,
             crypto_provider().signature_verification_algorithms.all,
-        )?;
+        )
+        .map_err(of_chain)?;
         let identity = accepted_identity(&trust, end_entity)?;
         if !self.expected.contains(&identity) {
             return Err(PeerRefused {
@@ -167,7 +185,9 @@ impl ServerCertVerifier for PeerVerifier {
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        crypto_provider().signature_verification_algorithms.supported_schemes()
+        crypto_provider()
+            .signature_verification_algorithms
+            .supported_schemes()
     }
 }
 
@@ -201,7 +221,10 @@ impl ClientCertVerifier for ClientVerifier {
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
         let trust = self.trust.load();
-        let verified = trust.clients.verify_client_cert(end_entity, intermediates, now)?;
+        let verified = trust
+            .clients
+            .verify_client_cert(end_entity, intermediates, now)
+            .map_err(of_chain)?;
         accepted_identity(&trust, end_entity)?;
         Ok(verified)
     }
@@ -212,7 +235,10 @@ impl ClientCertVerifier for ClientVerifier {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.trust.load().clients.verify_tls12_signature(message, certificate, signed)
+        self.trust
+            .load()
+            .clients
+            .verify_tls12_signature(message, certificate, signed)
     }
 
     fn verify_tls13_signature(
@@ -221,11 +247,16 @@ impl ClientCertVerifier for ClientVerifier {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.trust.load().clients.verify_tls13_signature(message, certificate, signed)
+        self.trust
+            .load()
+            .clients
+            .verify_tls13_signature(message, certificate, signed)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        crypto_provider().signature_verification_algorithms.supported_schemes()
+        crypto_provider()
+            .signature_verification_algorithms
+            .supported_schemes()
     }
 }
 

@@ -10,7 +10,7 @@ use std::{
     sync::{
         Arc,
         atomic::{AtomicU8, Ordering::Relaxed},
-        mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel},
+        mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
     },
     thread,
     time::{Duration, SystemTime},
@@ -34,8 +34,8 @@ use crate::model::{
 /// `weir_access_log_dropped_total`.
 pub const ACCESS_LOG_QUEUE_MAX: usize = 8192;
 
-/// How long written lines may stay in the buffer while more of them keep coming.
-const FLUSH_INTERVAL: Duration = Duration::from_millis(200);
+/// Lines are written together up to about this size.
+const WRITE_BYTES: usize = 32 << 10;
 
 /// What is told of one connection.
 #[derive(Debug)]
@@ -73,8 +73,19 @@ impl AccessLog {
         let (queue, messages) = sync_channel(ACCESS_LOG_QUEUE_MAX);
         thread::Builder::new()
             .name("weir-access-log".into())
-            .spawn(move || Writer { output, cluster_domain, broken: false }.run(&messages))?;
-        Ok(Self { settings: AtomicU8::new(pack(Settings::default())), queue, dropped })
+            .spawn(move || {
+                Writer {
+                    output,
+                    cluster_domain,
+                    broken: false,
+                }
+                .run(&messages)
+            })?;
+        Ok(Self {
+            settings: AtomicU8::new(pack(Settings::default())),
+            queue,
+            dropped,
+        })
     }
 
     pub(super) fn set(&self, settings: Settings) {
@@ -93,7 +104,8 @@ impl AccessLog {
     pub(super) fn write(&self, entry: Entry) {
         let format = unpack(self.settings.load(Relaxed)).format;
         let line = Message::Line(Box::new(entry), format);
-        if let Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) = self.queue.try_send(line)
+        if let Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) =
+            self.queue.try_send(line)
         {
             self.dropped.inc();
         }
@@ -122,7 +134,11 @@ fn unpack(bits: u8) -> Settings {
             1 => AccessLogMode::Errors,
             _ => AccessLogMode::All,
         },
-        format: if bits & 4 == 0 { AccessLogFormat::Json } else { AccessLogFormat::Text },
+        format: if bits & 4 == 0 {
+            AccessLogFormat::Json
+        } else {
+            AccessLogFormat::Text
+        },
     }
 }
 
@@ -134,39 +150,42 @@ struct Writer {
 }
 
 impl Writer {
+    /// Writes what is there in one go, and at once when nothing more waits.
     fn run(mut self, messages: &Receiver<Message>) {
-        let mut buffer = Vec::with_capacity(64 << 10);
-        loop {
-            let message = match messages.recv_timeout(FLUSH_INTERVAL) {
-                Ok(message) => message,
-                Err(RecvTimeoutError::Timeout) => {
-                    self.put_out(&mut buffer);
-                    continue;
-                }
-                Err(RecvTimeoutError::Disconnected) => break,
-            };
-            match message {
-                Message::Line(entry, format) => {
-                    format_entry(&entry, format, &self.cluster_domain, &mut buffer);
-                    if buffer.len() >= 32 << 10 {
-                        self.put_out(&mut buffer);
-                    }
-                }
-                Message::Flush(done) => {
-                    self.put_out(&mut buffer);
-                    // Whoever asked may have given up waiting.
-                    let _ = done.send(());
+        let mut buffer = Vec::with_capacity(2 * WRITE_BYTES);
+        while let Ok(first) = messages.recv() {
+            self.take(first, &mut buffer);
+            while let Ok(next) = messages.try_recv() {
+                self.take(next, &mut buffer);
+            }
+            self.put_out(&mut buffer);
+        }
+    }
+
+    fn take(&mut self, message: Message, buffer: &mut Vec<u8>) {
+        match message {
+            Message::Line(entry, format) => {
+                format_entry(&entry, format, &self.cluster_domain, buffer);
+                if buffer.len() >= WRITE_BYTES {
+                    self.put_out(buffer);
                 }
             }
+            Message::Flush(done) => {
+                self.put_out(buffer);
+                // Whoever asked may have given up waiting.
+                let _ = done.send(());
+            }
         }
-        self.put_out(&mut buffer);
     }
 
     fn put_out(&mut self, buffer: &mut Vec<u8>) {
         if buffer.is_empty() {
             return;
         }
-        let result = self.output.write_all(buffer).and_then(|()| self.output.flush());
+        let result = self
+            .output
+            .write_all(buffer)
+            .and_then(|()| self.output.flush());
         buffer.clear();
         match result {
             Err(error) if !self.broken => {
@@ -255,12 +274,16 @@ impl<'a> Line<'a> {
 
     /// For people: one line, the ends first.
     fn text(&self, out: &mut Vec<u8>) -> io::Result<()> {
-        let end = |pod: Option<&String>, namespace: Option<&str>, address: &str| match (namespace, pod)
-        {
-            (Some(namespace), Some(pod)) => format!("{namespace}/{pod} ({address})"),
-            _ => address.to_owned(),
-        };
-        let source = end(self.source_pod.as_ref(), self.source_namespace, &self.source_address);
+        let end =
+            |pod: Option<&String>, namespace: Option<&str>, address: &str| match (namespace, pod) {
+                (Some(namespace), Some(pod)) => format!("{namespace}/{pod} ({address})"),
+                _ => address.to_owned(),
+            };
+        let source = end(
+            self.source_pod.as_ref(),
+            self.source_namespace,
+            &self.source_address,
+        );
         let destination = end(
             self.destination_pod.as_ref(),
             self.destination_namespace,
@@ -290,12 +313,7 @@ impl<'a> Line<'a> {
     }
 }
 
-fn format_entry(
-    entry: &Entry,
-    format: AccessLogFormat,
-    cluster_domain: &str,
-    out: &mut Vec<u8>,
-) {
+fn format_entry(entry: &Entry, format: AccessLogFormat, cluster_domain: &str, out: &mut Vec<u8>) {
     let line = Line::of(entry, cluster_domain);
     let begin = out.len();
     let written = match format {
@@ -312,7 +330,9 @@ fn format_entry(
 }
 
 fn timestamp(time: SystemTime) -> String {
-    OffsetDateTime::from(time).format(&Rfc3339).unwrap_or_default()
+    OffsetDateTime::from(time)
+        .format(&Rfc3339)
+        .unwrap_or_default()
 }
 
 #[cfg(test)]

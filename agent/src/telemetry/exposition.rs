@@ -26,7 +26,10 @@ impl Format {
             let mut quality: f32 = 1.0;
             let mut version_known = true;
             for parameter in parts {
-                match parameter.split_once('=').map(|(key, value)| (key.trim(), value.trim())) {
+                match parameter
+                    .split_once('=')
+                    .map(|(key, value)| (key.trim(), value.trim()))
+                {
                     Some(("q", value)) => quality = value.parse().unwrap_or(0.0),
                     Some(("version", value)) => {
                         version_known = ["0.0.1", "1.0.0"].contains(&value);
@@ -42,7 +45,11 @@ impl Format {
                 _ => {}
             }
         }
-        if open_metrics > 0.0 && open_metrics >= text { Self::OpenMetrics } else { Self::Text }
+        if open_metrics > 0.0 && open_metrics >= text {
+            Self::OpenMetrics
+        } else {
+            Self::Text
+        }
     }
 
     pub fn content_type(self) -> &'static str {
@@ -74,7 +81,9 @@ fn to_text_format(open_metrics: &str) -> String {
         if let Some(rest) = line.strip_prefix("# HELP ") {
             help = rest.split_once(' ');
         } else if let Some(rest) = line.strip_prefix("# TYPE ") {
-            let Some((name, kind)) = rest.split_once(' ') else { continue };
+            let Some((name, kind)) = rest.split_once(' ') else {
+                continue;
+            };
             let (suffix, kind) = match kind {
                 "counter" => ("_total", "counter"),
                 "info" => ("_info", "gauge"),

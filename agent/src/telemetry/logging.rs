@@ -27,7 +27,11 @@ pub enum LogFormat {
 impl LogFormat {
     /// Text for a person at a terminal, JSON for whatever collects logs.
     pub fn for_stderr() -> Self {
-        if io::stderr().is_terminal() { Self::Text } else { Self::Json }
+        if io::stderr().is_terminal() {
+            Self::Text
+        } else {
+            Self::Json
+        }
     }
 }
 
@@ -65,7 +69,10 @@ pub fn init(rust_log: Option<&str>, format: LogFormat) -> Result<(), LogError> {
     let filter = filter(rust_log)?;
     let lines = fmt::layer().with_writer(io::stderr).with_target(true);
     let lines: Box<dyn Layer<Registry> + Send + Sync> = match format {
-        LogFormat::Text => lines.with_ansi(io::stderr().is_terminal()).with_filter(filter).boxed(),
+        LogFormat::Text => lines
+            .with_ansi(io::stderr().is_terminal())
+            .with_filter(filter)
+            .boxed(),
         LogFormat::Json => lines.json().flatten_event(true).with_filter(filter).boxed(),
     };
     // `try_init` also sets up the bridge from `log`.
@@ -74,9 +81,13 @@ pub fn init(rust_log: Option<&str>, format: LogFormat) -> Result<(), LogError> {
 }
 
 fn filter(rust_log: Option<&str>) -> Result<EnvFilter, LogError> {
-    let text = rust_log.filter(|text| !text.trim().is_empty()).unwrap_or(DEFAULT_FILTER);
-    EnvFilter::try_new(text)
-        .map_err(|source| LogError::Filter { filter: text.to_owned(), source })
+    let text = rust_log
+        .filter(|text| !text.trim().is_empty())
+        .unwrap_or(DEFAULT_FILTER);
+    EnvFilter::try_new(text).map_err(|source| LogError::Filter {
+        filter: text.to_owned(),
+        source,
+    })
 }
 
 #[cfg(test)]

@@ -10,6 +10,8 @@ mod metrics;
 mod observed;
 pub mod reason;
 mod tcp;
+#[cfg(test)]
+mod testing;
 
 use std::{
     fmt,
@@ -85,7 +87,13 @@ impl Telemetry {
             settings.cluster_domain,
             metrics.access_log_dropped(),
         )?;
-        Ok(Self(Arc::new(Shared { clock, registry, metrics, tcp, access_log })))
+        Ok(Self(Arc::new(Shared {
+            clock,
+            registry,
+            metrics,
+            tcp,
+            access_log,
+        })))
     }
 
     /// A data-plane thread's own end. To be called on that thread, once.

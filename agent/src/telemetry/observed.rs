@@ -10,11 +10,7 @@ use std::{
 use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, EncodeMetric},
-    metrics::{
-        MetricType,
-        counter::ConstCounter,
-        gauge::ConstGauge,
-    },
+    metrics::{MetricType, counter::ConstCounter, gauge::ConstGauge},
 };
 
 use crate::model::{seams::Clock, spiffe::SpiffeId};
@@ -93,7 +89,9 @@ impl Collector for Observed {
             )?;
             ConstGauge::new(age).encode(metric)?;
         }
-        let Some(verdicts) = self.verdicts.get() else { return Ok(()) };
+        let Some(verdicts) = self.verdicts.get() else {
+            return Ok(());
+        };
         let mut family = encoder.encode_descriptor(
             "weir_capture_verdicts",
             "What the kernel decided on connections of captured pods",

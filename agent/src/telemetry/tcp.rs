@@ -24,13 +24,13 @@ use std::{
 };
 
 pub(super) use self::{labels::service_host, series::Registry};
-pub use self::{
-    labels::{Reporter, SecurityPolicy},
-    series::{LABEL_SETS_MAX, PodKey},
-};
 use self::{
     labels::{Peer, PeerWorkload, TrafficLabels},
     series::Series,
+};
+pub use self::{
+    labels::{Reporter, SecurityPolicy},
+    series::{LABEL_SETS_MAX, PodKey},
 };
 use super::{Shared, access_log::Entry, reason::Reason};
 use crate::model::{
@@ -91,7 +91,10 @@ impl ConnectionInfo {
             reporter: self.reporter,
             source: peer(&self.source, &self.source_principal),
             destination: peer(&self.destination, &self.destination_principal),
-            service: self.service.as_ref().map(|state| state.service.name.clone()),
+            service: self
+                .service
+                .as_ref()
+                .map(|state| state.service.name.clone()),
             security: Some(self.security),
         }
     }
@@ -114,7 +117,10 @@ struct Cache {
 
 impl WorkerTelemetry {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
-        Self(Rc::new(Worker { shared, cache: RefCell::default() }))
+        Self(Rc::new(Worker {
+            shared,
+            cache: RefCell::default(),
+        }))
     }
 
     /// A connection was accepted. It counts as active from now on, and as opened once it is
@@ -192,7 +198,10 @@ impl CacheKey {
             source: info.source.clone(),
             destination: info.destination.clone(),
             // Not the ServiceState, which is new with every change of its endpoints.
-            service: info.service.as_ref().map(|state| Arc::clone(&state.service)),
+            service: info
+                .service
+                .as_ref()
+                .map(|state| Arc::clone(&state.service)),
             source_principal: info.source_principal.clone(),
             destination_principal: info.destination_principal.clone(),
             security: info.security,
@@ -201,7 +210,9 @@ impl CacheKey {
 }
 
 fn address<T>(object: &Option<Arc<T>>) -> usize {
-    object.as_ref().map_or(0, |object| Arc::as_ptr(object).addr())
+    object
+        .as_ref()
+        .map_or(0, |object| Arc::as_ptr(object).addr())
 }
 
 impl PartialEq for CacheKey {
@@ -322,7 +333,10 @@ impl ConnectionRecord {
 impl Drop for ConnectionRecord {
     fn drop(&mut self) {
         if !self.finished {
-            self.end(Reason::Internal, Some("the record was dropped before its end".into()));
+            self.end(
+                Reason::Internal,
+                Some("the record was dropped before its end".into()),
+            );
         }
     }
 }

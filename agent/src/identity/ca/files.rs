@@ -25,7 +25,11 @@ fn failed<'a>(
     action: &'static str,
     path: &'a Path,
 ) -> impl FnOnce(io::Error) -> IdentityError + use<'a> {
-    move |source| IdentityError::File { action, path: path.to_owned(), source }
+    move |source| IdentityError::File {
+        action,
+        path: path.to_owned(),
+        source,
+    }
 }
 
 pub(super) fn exists(path: &Path) -> Result<bool, IdentityError> {
@@ -58,7 +62,9 @@ pub(super) fn create_private(
     // It may not have come to be; if it stays, it holds a key that nobody uses.
     let _ = fs::remove_file(&temporary);
     let created = result?;
-    File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed("sync", folder))?;
+    File::open(folder)
+        .and_then(|folder| folder.sync_all())
+        .map_err(failed("sync", folder))?;
     Ok(created)
 }
 
@@ -69,7 +75,9 @@ fn write_new(path: &Path, content: &[u8]) -> Result<(), IdentityError> {
         .mode(0o600)
         .open(path)
         .map_err(failed("create", path))?;
-    file.write_all(content).and_then(|()| file.sync_all()).map_err(failed("write", path))
+    file.write_all(content)
+        .and_then(|()| file.sync_all())
+        .map_err(failed("write", path))
 }
 
 pub(super) fn read_certificates(
@@ -81,14 +89,19 @@ pub(super) fn read_certificates(
         .collect::<Result<_, _>>()
         .map_err(|error| bad_pem(path, &error))?;
     if certificates.is_empty() {
-        return Err(IdentityError::NoCertificate { path: path.to_owned() });
+        return Err(IdentityError::NoCertificate {
+            path: path.to_owned(),
+        });
     }
     Ok(certificates)
 }
 
 pub(super) fn read_key(path: &Path) -> Result<KeyPair, IdentityError> {
     let content = read(path)?;
-    let mode = fs::metadata(path).map_err(failed("look at", path))?.permissions().mode();
+    let mode = fs::metadata(path)
+        .map_err(failed("look at", path))?
+        .permissions()
+        .mode();
     if mode & 0o077 != 0 {
         tracing::warn!(
             path = %path.display(),
@@ -97,16 +110,23 @@ pub(super) fn read_key(path: &Path) -> Result<KeyPair, IdentityError> {
         );
     }
     let der = PrivateKeyDer::from_pem_slice(&content).map_err(|error| match error {
-        pem::Error::NoItemsFound => IdentityError::NoKey { path: path.to_owned() },
+        pem::Error::NoItemsFound => IdentityError::NoKey {
+            path: path.to_owned(),
+        },
         error => bad_pem(path, &error),
     })?;
     let der = Zeroizing::new(der);
-    KeyPair::try_from(&*der)
-        .map_err(|error| IdentityError::BadKey { path: path.to_owned(), cause: error.to_string() })
+    KeyPair::try_from(&*der).map_err(|error| IdentityError::BadKey {
+        path: path.to_owned(),
+        cause: error.to_string(),
+    })
 }
 
 fn bad_pem(path: &Path, error: &pem::Error) -> IdentityError {
-    IdentityError::Pem { path: path.to_owned(), cause: error.to_string() }
+    IdentityError::Pem {
+        path: path.to_owned(),
+        cause: error.to_string(),
+    }
 }
 
 /// The whole file. It may hold a key: wiped when dropped.
@@ -114,9 +134,14 @@ fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, IdentityError> {
     let file = File::open(path).map_err(failed("open", path))?;
     // Room for all of it at once: growing would leave copies behind.
     let mut content = Zeroizing::new(Vec::with_capacity(64 << 10));
-    file.take(PEM_BYTES_MAX + 1).read_to_end(&mut content).map_err(failed("read", path))?;
+    file.take(PEM_BYTES_MAX + 1)
+        .read_to_end(&mut content)
+        .map_err(failed("read", path))?;
     if content.len() as u64 > PEM_BYTES_MAX {
-        return Err(IdentityError::FileTooLarge { path: path.to_owned(), limit: PEM_BYTES_MAX });
+        return Err(IdentityError::FileTooLarge {
+            path: path.to_owned(),
+            limit: PEM_BYTES_MAX,
+        });
     }
     Ok(content)
 }

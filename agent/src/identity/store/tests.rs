@@ -28,7 +28,13 @@ fn world(takes: Duration) -> World {
     let ca = Scripted::new(ca, takes);
     let events = Arc::new(Events::default());
     let store = IdentityStore::new(ca.clone(), trust, clock.clone(), events.clone());
-    World { _folder: folder, ca, events, store, clock }
+    World {
+        _folder: folder,
+        ca,
+        events,
+        store,
+        clock,
+    }
 }
 
 fn id(account: &str) -> SpiffeId {
@@ -46,7 +52,10 @@ async fn two_identities_of_one_store_speak_to_each_other() {
     assert!(outcome.client.is_ok() && outcome.server.is_ok());
     assert!(handshake(client(id("other")), server).client.is_err());
     let printed = format!("{web:?}");
-    assert!(printed.contains("sa/web") && !printed.to_lowercase().contains("key"), "{printed}");
+    assert!(
+        printed.contains("sa/web") && !printed.to_lowercase().contains("key"),
+        "{printed}"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -60,10 +69,18 @@ async fn callers_at_the_same_time_share_one_request() {
     let handles = callers.join_all().await;
     assert_eq!(world.ca.calls.load(Relaxed), 1);
     let first = handles[0].current();
-    assert!(handles.iter().all(|handle| Arc::ptr_eq(&handle.current(), &first)));
+    assert!(
+        handles
+            .iter()
+            .all(|handle| Arc::ptr_eq(&handle.current(), &first))
+    );
     assert_eq!(world.events.take(), ["issued web"]);
     world.store.ensure(&id("web")).await.unwrap();
-    assert_eq!(world.ca.calls.load(Relaxed), 1, "what is there is not asked for again");
+    assert_eq!(
+        world.ca.calls.load(Relaxed),
+        1,
+        "what is there is not asked for again"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -86,14 +103,18 @@ async fn a_certificate_is_renewed_at_half_of_its_life() {
     let handle = world.store.ensure(&id("web")).await.unwrap();
     let first = handle.current();
     sleep(LEAF_LIFETIME.mul_f64(0.44)).await;
-    assert!(Arc::ptr_eq(&handle.current(), &first), "not before its time");
+    assert!(
+        Arc::ptr_eq(&handle.current(), &first),
+        "not before its time"
+    );
     sleep(LEAF_LIFETIME.mul_f64(0.12)).await;
     let second = handle.current();
     assert!(second.not_after() > first.not_after() + 10 * HOUR);
     assert_eq!(world.ca.calls.load(Relaxed), 2);
     sleep(LEAF_LIFETIME * 3).await;
     assert!(handle.current().not_after() > world.clock.wall() + 10 * HOUR);
-    assert_eq!(world.ca.calls.load(Relaxed), 8, "two a day");
+    let calls = world.ca.calls.load(Relaxed);
+    assert!((7..=9).contains(&calls), "two a day: {calls}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -102,7 +123,12 @@ async fn renewals_of_a_node_are_spread() {
     for index in 0..200 {
         world.store.ensure(&id(&format!("a{index}"))).await.unwrap();
     }
-    let mut due: Vec<_> = world.store.issued().iter().map(|slot| slot.renewal().due).collect();
+    let mut due: Vec<_> = world
+        .store
+        .issued()
+        .iter()
+        .map(|slot| slot.renewal().due)
+        .collect();
     due.sort();
     let spread = due[199].duration_since(due[0]).unwrap();
     assert!(spread > HOUR, "{spread:?}");
@@ -119,9 +145,20 @@ async fn a_failing_ca_is_tried_again_with_patience() {
     world.ca.failures_left.store(usize::MAX, Relaxed);
     sleep(LEAF_LIFETIME / 2 + 3 * HOUR).await;
     let tries = world.ca.calls.load(Relaxed) - 1;
-    assert!((90..500).contains(&tries), "every half to whole minute for hours: {tries}");
-    assert!(Arc::ptr_eq(&handle.current(), &first), "the old one serves as long as it is good");
-    let failures = world.events.take().iter().filter(|event| *event == "failed web").count();
+    assert!(
+        (90..500).contains(&tries),
+        "every half to whole minute for hours: {tries}"
+    );
+    assert!(
+        Arc::ptr_eq(&handle.current(), &first),
+        "the old one serves as long as it is good"
+    );
+    let failures = world
+        .events
+        .take()
+        .iter()
+        .filter(|event| *event == "failed web")
+        .count();
     assert_eq!(failures, tries);
 
     world.ca.failures_left.store(0, Relaxed);
@@ -134,7 +171,10 @@ async fn a_failing_ca_is_tried_again_with_patience() {
 async fn a_ca_that_hangs_is_given_up_and_does_not_hold_up_the_rest() {
     let world = world(HOUR);
     let error = world.store.ensure(&id("web")).await.unwrap_err();
-    assert!(matches!(error, IdentityError::SignTimeout { .. }), "{error}");
+    assert!(
+        matches!(error, IdentityError::SignTimeout { .. }),
+        "{error}"
+    );
     assert_eq!(world.events.take(), ["failed web"]);
     assert!(world.store.get(&id("web")).is_none());
 }
@@ -155,8 +195,13 @@ async fn an_identity_without_pods_is_forgotten() {
     tokio::spawn(Arc::clone(&world.store).run());
     let web = world.store.ensure(&id("web")).await.unwrap();
     world.store.ensure(&id("db")).await.unwrap();
-    world.store.retain(|identity| identity.service_account() == "db");
-    assert_eq!(world.events.take(), ["issued web", "issued db", "removed web"]);
+    world
+        .store
+        .retain(|identity| identity.service_account() == "db");
+    assert_eq!(
+        world.events.take(),
+        ["issued web", "issued db", "removed web"]
+    );
     assert!(world.store.get(&id("web")).is_none());
     let last = web.current();
     sleep(LEAF_LIFETIME).await;
@@ -194,7 +239,10 @@ async fn more_identities_than_pods_are_refused() {
 fn waits_grow_to_their_limit() {
     for failures in 1..100 {
         let wait = retry_wait(failures);
-        assert!(wait >= RETRY_BASE / 2 && wait <= RETRY_MAX, "{failures}: {wait:?}");
+        assert!(
+            wait >= RETRY_BASE / 2 && wait <= RETRY_MAX,
+            "{failures}: {wait:?}"
+        );
     }
     assert!(retry_wait(1) <= RETRY_BASE);
     assert!(retry_wait(20) >= RETRY_MAX / 2);

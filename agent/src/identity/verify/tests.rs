@@ -24,11 +24,21 @@ fn dialled_by(root: &Forger, client_uris: &[&str]) -> Outcome {
 }
 
 fn of_client(outcome: &Outcome) -> TlsFailure {
-    TlsFailure::of(outcome.client.as_ref().expect_err("the client should refuse"))
+    TlsFailure::of(
+        outcome
+            .client
+            .as_ref()
+            .expect_err("the client should refuse"),
+    )
 }
 
 fn of_server(outcome: &Outcome) -> TlsFailure {
-    TlsFailure::of(outcome.server.as_ref().expect_err("the server should refuse"))
+    TlsFailure::of(
+        outcome
+            .server
+            .as_ref()
+            .expect_err("the server should refuse"),
+    )
 }
 
 #[test]
@@ -79,9 +89,18 @@ fn a_client_refuses_every_other_server() {
     let root = Forger::new();
     for (uris, failure) in [
         (&[WEB][..], TlsFailure::IdentityMismatch),
-        (&["spiffe://other.example/ns/shop/sa/db"], TlsFailure::WrongTrustDomain),
-        (&["spiffe://cluster.local/ns/shop/sa/db/more"], TlsFailure::BadSan),
-        (&["spiffe://cluster.local/ns/shop/sa/db?x"], TlsFailure::BadSan),
+        (
+            &["spiffe://other.example/ns/shop/sa/db"],
+            TlsFailure::WrongTrustDomain,
+        ),
+        (
+            &["spiffe://cluster.local/ns/shop/sa/db/more"],
+            TlsFailure::BadSan,
+        ),
+        (
+            &["spiffe://cluster.local/ns/shop/sa/db?x"],
+            TlsFailure::BadSan,
+        ),
         (&["https://cluster.local/ns/shop/sa/db"], TlsFailure::BadSan),
         (&[DB, WEB], TlsFailure::BadSan),
         (&[DB, DB], TlsFailure::BadSan),
@@ -91,7 +110,10 @@ fn a_client_refuses_every_other_server() {
         assert_eq!(of_client(&outcome), failure, "{uris:?}");
         // The server learns that it was refused, and nothing of who dialled.
         assert_eq!(of_server(&outcome), TlsFailure::RejectedByPeer, "{uris:?}");
-        assert!(outcome.server_connection.peer_certificates().is_none(), "{uris:?}");
+        assert!(
+            outcome.server_connection.peer_certificates().is_none(),
+            "{uris:?}"
+        );
     }
 }
 
@@ -99,8 +121,14 @@ fn a_client_refuses_every_other_server() {
 fn a_server_refuses_every_other_client() {
     let root = Forger::new();
     for (uris, failure) in [
-        (&["spiffe://other.example/ns/shop/sa/web"][..], TlsFailure::WrongTrustDomain),
-        (&["spiffe://cluster.local/ns/shop/sa/web/more"], TlsFailure::BadSan),
+        (
+            &["spiffe://other.example/ns/shop/sa/web"][..],
+            TlsFailure::WrongTrustDomain,
+        ),
+        (
+            &["spiffe://cluster.local/ns/shop/sa/web/more"],
+            TlsFailure::BadSan,
+        ),
         (&[WEB, DB], TlsFailure::BadSan),
         (&[], TlsFailure::BadSan),
     ] {
@@ -150,8 +178,14 @@ fn another_root_is_refused_until_it_is_trusted() {
     let outcome = handshake(Arc::clone(&client), Arc::clone(&server));
     assert!(outcome.client.is_ok() && outcome.server.is_ok());
 
-    assert!(matches!(our_trust.set_roots(&[]), Err(IdentityError::NoRoots)));
-    assert!(handshake(client, server).client.is_ok(), "a bundle that is refused changes nothing");
+    assert!(matches!(
+        our_trust.set_roots(&[]),
+        Err(IdentityError::NoRoots)
+    ));
+    assert!(
+        handshake(client, server).client.is_ok(),
+        "a bundle that is refused changes nothing"
+    );
 }
 
 #[test]
@@ -161,7 +195,11 @@ fn aliases_of_the_trust_domain_are_accepted_while_they_are_set() {
     let old = "spiffe://old.example/ns/shop/sa/web";
     let client = root.leaf(&[old]).client(&root.trust("cluster.local"), DB);
     let server = root.leaf(&[DB]).server(&trust);
-    let dial = || handshake(Arc::clone(&client), Arc::clone(&server)).server.is_ok();
+    let dial = || {
+        handshake(Arc::clone(&client), Arc::clone(&server))
+            .server
+            .is_ok()
+    };
     assert!(!dial());
     trust.set_aliases(&["old.example".into()]);
     assert!(dial());
@@ -174,7 +212,10 @@ fn a_client_without_a_certificate_is_refused() {
     let root = Forger::new();
     let trust = root.trust("cluster.local");
     let good = root.leaf(&[WEB]).client(&trust, DB);
-    let verifier = Arc::new(PeerVerifier::new(Arc::clone(&trust), vec![DB.parse().unwrap()]));
+    let verifier = Arc::new(PeerVerifier::new(
+        Arc::clone(&trust),
+        vec![DB.parse().unwrap()],
+    ));
     let mut nobody = rustls::ClientConfig::builder_with_details(
         crypto_provider(),
         Arc::clone(&good.time_provider),
@@ -206,7 +247,9 @@ fn what_is_no_tls_is_a_protocol_failure_and_never_a_panic() {
     let root = Forger::new();
     let config = root.leaf(&[DB]).server(&root.trust("cluster.local"));
     let mut server = rustls::ServerConnection::new(config).unwrap();
-    server.read_tls(&mut b"GET / HTTP/1.1\r\n\r\n".as_slice()).unwrap();
+    server
+        .read_tls(&mut b"GET / HTTP/1.1\r\n\r\n".as_slice())
+        .unwrap();
     let error = server.process_new_packets().unwrap_err();
     assert_eq!(TlsFailure::of(&error), TlsFailure::Protocol);
 }

@@ -6,7 +6,12 @@ use super::*;
 fn the_lists_are_complete_and_their_names_are_labels() {
     for (index, reason) in Reason::ALL.iter().enumerate() {
         assert_eq!(*reason as usize, index, "{reason}");
-        assert!(reason.as_str().bytes().all(|b| b.is_ascii_lowercase() || b == b'_'));
+        assert!(
+            reason
+                .as_str()
+                .bytes()
+                .all(|b| b.is_ascii_lowercase() || b == b'_')
+        );
     }
     for (index, flags) in ResponseFlags::ALL.iter().enumerate() {
         assert_eq!(*flags as usize, index, "{}", flags.as_str());

@@ -168,11 +168,27 @@ impl Exposed<'_> {
         let revision = workload.map(|w| w.canonical_revision.as_deref().unwrap_or("latest"));
         put(encoder, keys[0], &of(workload.map(|w| &w.name)))?;
         put(encoder, keys[1], &of(workload.map(|w| &w.namespace)))?;
-        put(encoder, keys[2], peer.principal.as_ref().map_or(UNKNOWN, SpiffeId::as_str))?;
+        put(
+            encoder,
+            keys[2],
+            peer.principal.as_ref().map_or(UNKNOWN, SpiffeId::as_str),
+        )?;
         put(encoder, keys[3], &of(workload.and_then(|w| w.app.as_ref())))?;
-        put(encoder, keys[4], &of(workload.and_then(|w| w.version.as_ref())))?;
-        put(encoder, keys[5], &of(workload.map(|_| &self.common.cluster)))?;
-        put(encoder, keys[6], &of(workload.map(|w| &w.canonical_service)))?;
+        put(
+            encoder,
+            keys[4],
+            &of(workload.and_then(|w| w.version.as_ref())),
+        )?;
+        put(
+            encoder,
+            keys[5],
+            &of(workload.map(|_| &self.common.cluster)),
+        )?;
+        put(
+            encoder,
+            keys[6],
+            &of(workload.map(|w| &w.canonical_service)),
+        )?;
         put(encoder, keys[7], revision.unwrap_or(UNKNOWN))
     }
 }
@@ -205,5 +221,8 @@ fn put(encoder: &mut LabelSetEncoder<'_>, key: &str, value: &str) -> fmt::Result
 
 /// `name.namespace.svc.cluster.local`.
 pub(in super::super) fn service_host(service: &ObjectName, cluster_domain: &str) -> String {
-    format!("{}.{}.svc.{cluster_domain}", service.name, service.namespace)
+    format!(
+        "{}.{}.svc.{cluster_domain}",
+        service.name, service.namespace
+    )
 }

@@ -34,7 +34,10 @@ pub struct PodKey {
 
 impl PodKey {
     pub fn of(workload: &Workload) -> Self {
-        Self { name: workload.pod.name.clone(), uid: workload.pod.uid.clone() }
+        Self {
+            name: workload.pod.name.clone(),
+            uid: workload.pod.uid.clone(),
+        }
     }
 }
 
@@ -110,7 +113,10 @@ impl Tracked {
     /// Forgets pods that are not alive. True if a known end has none left.
     fn prune(&mut self, alive: &impl Fn(&PodKey) -> bool, pods_gone: &mut usize) -> bool {
         let mut ended = false;
-        for pods in [&mut self.source, &mut self.destination].into_iter().flatten() {
+        for pods in [&mut self.source, &mut self.destination]
+            .into_iter()
+            .flatten()
+        {
             let before = pods.len();
             pods.retain(alive);
             *pods_gone += before - pods.len();
@@ -139,7 +145,10 @@ impl Registry {
     ) -> Self {
         let overflow = |reporter| Arc::new(Series::new(TrafficLabels::overflow(reporter), true));
         Self {
-            common: CommonLabels { cluster, cluster_domain },
+            common: CommonLabels {
+                cluster,
+                cluster_domain,
+            },
             label_sets_max,
             tracked: Mutex::default(),
             overflow: [overflow(Reporter::Source), overflow(Reporter::Destination)],
@@ -168,10 +177,16 @@ impl Registry {
             destination: None,
         });
         if let Some(workload) = source {
-            entry.source.get_or_insert_default().insert(PodKey::of(workload));
+            entry
+                .source
+                .get_or_insert_default()
+                .insert(PodKey::of(workload));
         }
         if let Some(workload) = destination {
-            entry.destination.get_or_insert_default().insert(PodKey::of(workload));
+            entry
+                .destination
+                .get_or_insert_default()
+                .insert(PodKey::of(workload));
         }
         entry.series.retired.store(false, SeqCst);
         Arc::clone(&entry.series)
@@ -231,7 +246,11 @@ impl Registry {
     }
 
     fn exposed(&self) -> Vec<Arc<Series>> {
-        let mut all: Vec<_> = self.lock().values().map(|entry| Arc::clone(&entry.series)).collect();
+        let mut all: Vec<_> = self
+            .lock()
+            .values()
+            .map(|entry| Arc::clone(&entry.series))
+            .collect();
         let used = |series: &&Arc<Series>| series.opened.load(Relaxed) > 0;
         all.extend(self.overflow.iter().filter(used).cloned());
         all
@@ -240,7 +259,9 @@ impl Registry {
 
 impl fmt::Debug for Registry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Registry").field("label_sets", &self.lock().len()).finish_non_exhaustive()
+        f.debug_struct("Registry")
+            .field("label_sets", &self.lock().len())
+            .finish_non_exhaustive()
     }
 }
 
@@ -252,16 +273,21 @@ impl Collector for Registry {
             let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
             for series in &all {
                 for flags in ResponseFlags::ALL {
-                    let Some(value) = value(series, flags) else { continue };
-                    let labels = Exposed { common: &self.common, labels: &series.labels, flags };
+                    let Some(value) = value(series, flags) else {
+                        continue;
+                    };
+                    let labels = Exposed {
+                        common: &self.common,
+                        labels: &series.labels,
+                        flags,
+                    };
                     ConstCounter::new(value).encode(family.encode_family(&labels)?)?;
                 }
             }
             Ok::<(), fmt::Error>(())
         };
-        let plain = |flags, value: &AtomicU64| {
-            (flags == ResponseFlags::None).then(|| value.load(Relaxed))
-        };
+        let plain =
+            |flags, value: &AtomicU64| (flags == ResponseFlags::None).then(|| value.load(Relaxed));
         counter(
             "istio_tcp_connections_opened",
             "TCP connections opened.",
