@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use super::{Census, claims::Claims};
+use super::Census;
 use crate::{
     model::{
         names::ObjectName,
@@ -33,7 +33,13 @@ pub(super) struct File {
 }
 
 impl File {
-    pub(super) fn new(name: &Path, documents: Vec<Document>, old: Option<&Self>, claims: &Claims) -> Self {
+    /// `ending`: what runs now, whichever file it is from, and no file has any more.
+    pub(super) fn new<'a>(
+        name: &Path,
+        documents: Vec<Document>,
+        old: Option<&Self>,
+        ending: impl Fn(&ResourceKey) -> Option<&'a Resource>,
+    ) -> Self {
         let had: HashMap<&ResourceKey, &Resource> = old.into_iter().flat_map(Self::offers).collect();
         let mut file = Self { documents, ..Self::default() };
         file.share(&had);
@@ -45,7 +51,7 @@ impl File {
                 let Some(key) = rejected.key.clone().or_else(|| unnamed_key(rejected, name, document.number)) else {
                     continue;
                 };
-                let last_good = || had.get(&key).copied().or_else(|| claims.told(&key)).cloned();
+                let last_good = || had.get(&key).copied().or_else(|| ending(&key)).cloned();
                 let stays = rejected.instead.clone().map(|closed| renamed(closed, &key)).or_else(last_good);
                 if let Some(stays) = stays.filter(|_| taken.insert(key.clone())) {
                     file.kept.push((key, stays));
@@ -74,10 +80,6 @@ impl File {
     pub(super) fn offers(&self) -> impl Iterator<Item = (&ResourceKey, &Resource)> {
         let objects = self.objects().map(|(_, key, resource)| (key, resource));
         objects.chain(self.kept.iter().map(|(key, resource)| (key, resource)))
-    }
-
-    pub(super) fn offer(&self, wanted: &ResourceKey) -> Option<&Resource> {
-        self.offers().find(|(key, _)| *key == wanted).map(|(_, resource)| resource)
     }
 
     pub(super) fn idle(&self) -> BTreeSet<(IdleKind, ObjectRef)> {
