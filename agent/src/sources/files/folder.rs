@@ -9,7 +9,10 @@ use std::{
     sync::Arc,
 };
 
-use self::{claims::Claims, file::File};
+use self::{
+    claims::Claims,
+    file::{File, Running},
+};
 use super::{
     read::{Content, Document, Hasher, Item},
     settle::Due,
@@ -68,7 +71,8 @@ impl Folder {
         let staying = objects(&contents);
         let changing = concerned.clone();
         for (due, content) in contents {
-            let new = self.file(&due.name, content, &staying, &changing);
+            let running = Running { claims: &self.claims, changing: &changing, staying: &staying };
+            let new = self.file(&due.name, content, running);
             self.take(due.name, new, &mut update);
         }
         if self.problem != folder_problem {
@@ -99,21 +103,12 @@ impl Folder {
     }
 
     /// What `name` is now; `None`: gone.
-    fn file(
-        &self,
-        name: &Path,
-        content: Content,
-        staying: &HashSet<ResourceKey>,
-        changing: &BTreeSet<Arc<Path>>,
-    ) -> Option<File> {
+    fn file(&self, name: &Path, content: Content, running: Running<'_>) -> Option<File> {
         let old = self.files.get(name);
         match content {
             Content::Gone => None,
             Content::Failed(document, reason) => Some(old.cloned().unwrap_or_default().failed(document, reason)),
-            Content::Documents(documents) => {
-                let ending = |key: &ResourceKey| self.claims.ending(key, changing).filter(|_| !staying.contains(key));
-                Some(File::new(name, documents, old, ending))
-            }
+            Content::Documents(documents) => Some(File::new(name, documents, old, running)),
         }
     }
 

@@ -40,6 +40,11 @@ impl Claims {
         self.claims.keys()
     }
 
+    /// What runs now, whichever file it is from.
+    pub(super) fn told(&self, key: &ResourceKey) -> Option<&Resource> {
+        self.claims.get(key)?.told.as_ref()
+    }
+
     /// What runs now and would end, because only files in `changing` have it.
     pub(super) fn ending(&self, key: &ResourceKey, changing: &BTreeSet<Arc<Path>>) -> Option<&Resource> {
         let claim = self.claims.get(key)?;

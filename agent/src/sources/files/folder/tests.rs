@@ -2,7 +2,11 @@ use std::{path::Path, sync::Arc};
 
 use super::{Folder, Update};
 use crate::{
-    model::{policy::MtlsMode, resource::{Change, Resource}},
+    model::{
+        names::ObjectName,
+        policy::MtlsMode,
+        resource::{Change, Kind, Resource, ResourceKey},
+    },
     sources::files::{read, settle::Due},
 };
 
@@ -65,6 +69,11 @@ fn policy(name: &str, mode: &str) -> String {
     format!(
         "---\napiVersion: weir.dev/v1alpha1\nkind: PeerAuthentication\nmetadata: {{name: {name}, namespace: a}}\nspec: {{mtls: {{mode: {mode}}}}}\n"
     )
+}
+
+fn key(name: &str) -> ResourceKey {
+    let (namespace, name) = name.split_once('/').unwrap();
+    ResourceKey { kind: Kind::Service, name: ObjectName::new(namespace, name) }
 }
 
 const BROKEN: &str = "---\napiVersion: v1\nkind: Service\nmetadata: {name: web, namespace: a}\nspec: {clusterIP: x}\n";
@@ -256,7 +265,10 @@ fn an_unchanged_object_stays_one_allocation() {
     world.write("b.yaml", &service("web", 1));
     world.delete("a.yaml");
     assert!(world.last.delta.changes.is_empty());
-    assert_eq!(Arc::strong_count(&first), 2, "in this test and the claim");
+    let Some(Resource::Service(running)) = world.folder.claims.told(&key("a/web")) else { panic!() };
+    assert!(Arc::ptr_eq(&first, running));
+    let Some((_, Resource::Service(held))) = world.folder.files[Path::new("b.yaml")].offers().next() else { panic!() };
+    assert!(Arc::ptr_eq(&first, held));
 }
 
 #[test]
