@@ -190,4 +190,4 @@ impl Fold {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -32,3 +32,6 @@ pub fn folder(dir: &Path) -> io::Result<Report> {
         foreign: census.foreign,
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -39,4 +39,9 @@ impl Identities {
             self.in_use.remove(account);
         }
     }
+
+    #[cfg(test)]
+    pub(super) fn is_empty(&self) -> bool {
+        self.in_use.is_empty()
+    }
 }

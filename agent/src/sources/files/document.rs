@@ -121,7 +121,7 @@ fn yaml(document: Text<'_>) -> Result<Value, Reason> {
             if let Some(bare) = text.strip_suffix(&format!(" at line {line}, column {column}")) {
                 text.truncate(bare.len());
             }
-            let line = document.lines_before as u64 + u64::from(line);
+            let line = document.lines_before as u64 + line;
             text = format!("line {line}, column {column}: {text}");
         }
         Reason::Syntax { error: text }

@@ -4,18 +4,21 @@ mod claims;
 mod file;
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     path::Path,
     sync::Arc,
 };
 
-use self::{claims::Claims, file::File};
+use self::{
+    claims::Claims,
+    file::{File, Running},
+};
 use super::{
-    read::{Content, Document, Hasher},
+    read::{Content, Document, Hasher, Item},
     settle::Due,
 };
 use crate::{
-    model::resource::{Change, Delta, Kind, ResourceKey},
+    model::resource::{Delta, Kind, ResourceKey},
     sources::{Problem, Reason, parse::{IdleKind, ObjectRef}},
 };
 
@@ -65,14 +68,20 @@ impl Folder {
         let mut update = Update::default();
         let rejected_before = self.rejected();
         let mut concerned: BTreeSet<Arc<Path>> = contents.iter().map(|(due, _)| Arc::clone(&due.name)).collect();
+        let staying = objects(&contents);
+        let changing = concerned.clone();
         for (due, content) in contents {
-            self.take(due.name, content, &mut update);
+            let running = Running { claims: &self.claims, changing: &changing, staying: &staying };
+            let new = self.file(&due.name, content, running);
+            self.take(due.name, new, &mut update);
         }
         if self.problem != folder_problem {
             concerned.insert(Arc::from(Path::new("")));
             self.problem = folder_problem;
         }
-        update.delta.changes = self.changes(&mut concerned);
+        let settled = self.claims.settle();
+        update.delta.changes = settled.changes;
+        concerned.extend(settled.concerned);
         for name in concerned {
             let problems = self.problems_of(&name);
             update.problems.insert(name, problems);
@@ -93,18 +102,22 @@ impl Folder {
         census
     }
 
-    fn take(&mut self, name: Arc<Path>, content: Content, update: &mut Update) {
-        let old = self.files.remove(&name);
-        let new = match content {
+    /// What `name` is now; `None`: gone.
+    fn file(&self, name: &Path, content: Content, running: Running<'_>) -> Option<File> {
+        let old = self.files.get(name);
+        match content {
             Content::Gone => None,
-            Content::Failed(document, reason) => Some(old.clone().unwrap_or_default().failed(document, reason)),
-            Content::Documents(documents) => Some(File::new(&name, documents, old.as_ref(), &self.claims)),
-        };
-        // Offers first: an object that moved from file to file is never gone in between.
-        if let Some(file) = &new {
-            file.offers().for_each(|(key, resource)| self.claims.offer(key, resource, &name));
+            Content::Failed(document, reason) => Some(old.cloned().unwrap_or_default().failed(document, reason)),
+            Content::Documents(documents) => Some(File::new(name, documents, old, running)),
         }
-        let offered: BTreeSet<&ResourceKey> = new.iter().flat_map(File::offers).map(|(key, _)| key).collect();
+    }
+
+    fn take(&mut self, name: Arc<Path>, new: Option<File>, update: &mut Update) {
+        let old = self.files.remove(&name);
+        for (key, resource) in new.iter().flat_map(File::offers) {
+            self.claims.offer(key, resource, &name);
+        }
+        let offered: HashSet<&ResourceKey> = new.iter().flat_map(File::offers).map(|(key, _)| key).collect();
         for (key, _) in old.iter().flat_map(File::offers).filter(|(key, _)| !offered.contains(key)) {
             self.claims.withdraw(key, &name);
         }
@@ -113,15 +126,6 @@ impl Folder {
         if let Some(file) = new {
             self.files.insert(name, file);
         }
-    }
-
-    /// Removals first, then the rest in the order of the files. Files whose objects another file
-    /// has too are `concerned`.
-    fn changes(&mut self, concerned: &mut BTreeSet<Arc<Path>>) -> Vec<Change> {
-        let (files, claims) = (&self.files, &mut self.claims);
-        let settled = claims.settle(|name, key| files.get(name).and_then(|file| file.offer(key)));
-        concerned.extend(settled.concerned);
-        settled.changes
     }
 
     fn problems_of(&self, name: &Arc<Path>) -> Vec<Problem> {
@@ -143,6 +147,26 @@ impl Folder {
         let in_files: usize = self.files.values().map(File::rejected).sum();
         in_files + self.claims.lost_count() + usize::from(self.problem.is_some())
     }
+}
+
+/// The valid objects of `contents`, where some are not: only then it matters.
+fn objects(contents: &[(Due, Content)]) -> HashSet<ResourceKey> {
+    let items = || {
+        let documents = contents.iter().filter_map(|(_, content)| match content {
+            Content::Documents(documents) => Some(documents),
+            Content::Gone | Content::Failed(..) => None,
+        });
+        documents.flatten().flat_map(|document| &document.items)
+    };
+    if items().all(|item| item.rejected().is_none()) {
+        return HashSet::new();
+    }
+    items()
+        .filter_map(|item| match item {
+            Item::Object(key, _) => Some(key.clone()),
+            Item::Idle(..) | Item::Foreign | Item::Rejected(_) => None,
+        })
+        .collect()
 }
 
 #[cfg(test)]

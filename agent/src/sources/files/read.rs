@@ -158,7 +158,7 @@ fn items(format: Format, text: Text<'_>, strings: &mut Strings) -> Result<Box<[I
 
 /// `path`: where in the document `value` is.
 fn add_items(value: &Value, path: &str, strings: &mut Strings, items: &mut Vec<Item>) {
-    let reject = |mut rejected: Rejected| {
+    let reject = |mut rejected: Box<Rejected>| {
         for error in &mut rejected.errors {
             error.path = match (path, error.path.as_str()) {
                 ("", _) => continue,
@@ -166,7 +166,7 @@ fn add_items(value: &Value, path: &str, strings: &mut Strings, items: &mut Vec<I
                 (path, field) => format!("{path}.{field}"),
             };
         }
-        Item::Rejected(rejected.into())
+        Item::Rejected(rejected)
     };
     match parse::manifest(value, strings) {
         Ok(Manifest::Object(key, resource)) => items.push(Item::Object(key, resource)),
@@ -185,7 +185,10 @@ fn add_items(value: &Value, path: &str, strings: &mut Strings, items: &mut Vec<I
                     add_items(&item, &path, strings, items);
                 }
             }
-            Err(error) => items.push(reject(Rejected { object: None, key: None, errors: vec![error], instead: None })),
+            Err(error) => {
+                let rejected = Rejected { object: None, key: None, errors: vec![error], instead: None };
+                items.push(reject(rejected.into()));
+            }
         },
         Err(rejected) => items.push(reject(rejected)),
     }

@@ -88,7 +88,9 @@ impl Errors {
             Ok(shape) => Some(shape),
             Err(error) => {
                 let path = path(error.path().iter());
-                self.push(path, FieldReason::Shape(error.into_inner().to_string()));
+                // Borrowed or not is serde's business, not the reader's.
+                let text = error.into_inner().to_string().replace("a borrowed string", "a string");
+                self.push(path, FieldReason::Shape(text));
                 None
             }
         }

@@ -196,8 +196,8 @@ fn slip(api_version: &str, group: &str, kind: &str) -> Option<FieldError> {
         return Some(error("kind", reason));
     }
     // The right kind in the core group (a forgotten group), or in a group that is nearly ours.
-    let same_kind = ENTRIES.iter().filter(|entry| entry.kind == kind);
-    let entry = same_kind.filter(|entry| group == CORE || is_near(entry.group, group)).next_back()?;
+    let is_meant = |entry: &&Entry| entry.kind == kind && (group == CORE || is_near(entry.group, group));
+    let entry = ENTRIES.iter().rfind(is_meant)?;
     Some(wrong_version(api_version, entry))
 }
 

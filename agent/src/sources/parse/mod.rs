@@ -86,15 +86,15 @@ impl fmt::Display for ObjectRef {
 ///
 /// # Errors
 /// With every field that is wrong, when the object does not count.
-pub fn manifest(value: &Value, strings: &mut Strings) -> Result<Manifest, Rejected> {
-    let unknown = |errors| Rejected {
-        object: value.get("kind").and_then(Value::as_str).map(|kind| ObjectRef {
-            kind: kind.to_owned(),
-            name: None,
-        }),
-        key: None,
-        errors,
-        instead: None,
+pub fn manifest(value: &Value, strings: &mut Strings) -> Result<Manifest, Box<Rejected>> {
+    let unknown = |errors| {
+        let kind = value.get("kind").and_then(Value::as_str);
+        Box::new(Rejected {
+            object: kind.map(|kind| ObjectRef { kind: kind.to_owned(), name: None }),
+            key: None,
+            errors,
+            instead: None,
+        })
     };
     match kinds::classify(value).map_err(|error| unknown(vec![error]))? {
         Class::Foreign => Ok(Manifest::Foreign),
@@ -112,7 +112,7 @@ pub fn items(list: &Value) -> Result<impl Iterator<Item = Value>, FieldError> {
     kinds::items(list)
 }
 
-fn object(kind: Kind, value: &Value, strings: &mut Strings) -> Result<Manifest, Rejected> {
+fn object(kind: Kind, value: &Value, strings: &mut Strings) -> Result<Manifest, Box<Rejected>> {
     let namespaced = !matches!(kind, Kind::Namespace | Kind::MeshConfig);
     let named = meta::object_name(value, namespaced, strings);
     let reference = ObjectRef {
@@ -131,7 +131,7 @@ fn object(kind: Kind, value: &Value, strings: &mut Strings) -> Result<Manifest, 
     let errors = errors.into_vec();
     match (resource, key) {
         (Some(resource), Some(key)) if errors.is_empty() => Ok(Manifest::Object(key, resource)),
-        (_, key) => Err(Rejected {
+        (_, key) => Err(Box::new(Rejected {
             object: Some(reference),
             instead: match kind {
                 Kind::PeerAuthentication => Some(peer_authentication::closed(value, key.as_ref(), strings)),
@@ -139,7 +139,7 @@ fn object(kind: Kind, value: &Value, strings: &mut Strings) -> Result<Manifest, 
             },
             key,
             errors,
-        }),
+        })),
     }
 }
 

@@ -23,8 +23,8 @@ pub(super) struct Claims {
 struct Claim {
     /// What the rest of the agent knows.
     told: Option<Resource>,
-    /// In order; the first one's word counts. Nearly always one.
-    files: Vec<Arc<Path>>,
+    /// In the order of the files; the first one's word counts. Nearly always one.
+    offers: Vec<(Arc<Path>, Resource)>,
 }
 
 /// What the files' offers have come to.
@@ -45,6 +45,13 @@ impl Claims {
         self.claims.get(key)?.told.as_ref()
     }
 
+    /// What runs now and would end, because only files in `changing` have it.
+    pub(super) fn ending(&self, key: &ResourceKey, changing: &BTreeSet<Arc<Path>>) -> Option<&Resource> {
+        let claim = self.claims.get(key)?;
+        let ending = claim.offers.iter().all(|(file, _)| changing.contains(file));
+        claim.told.as_ref().filter(|_| ending)
+    }
+
     /// Objects of `file` that do not count, and the file whose word does.
     pub(super) fn lost(&self, file: &Path) -> impl Iterator<Item = (&ResourceKey, &Arc<Path>)> {
         self.lost.get(file).into_iter().flatten()
@@ -57,29 +64,25 @@ impl Claims {
     pub(super) fn offer(&mut self, key: &ResourceKey, resource: &Resource, file: &Arc<Path>) {
         let claim = self.claims.entry(key.clone()).or_insert_with(|| Claim {
             told: None,
-            files: Vec::with_capacity(1),
+            offers: Vec::with_capacity(1),
         });
-        let position = claim.files.binary_search(file);
-        if let Err(at) = position {
-            claim.files.insert(at, Arc::clone(file));
+        match claim.offers.binary_search_by(|(other, _)| other.cmp(file)) {
+            Ok(at) if claim.offers[at].1 == *resource => return,
+            Ok(at) => claim.offers[at].1 = resource.clone(),
+            Err(at) => claim.offers.insert(at, (Arc::clone(file), resource.clone())),
         }
-        if position.is_err() || claim.told.as_ref() != Some(resource) {
-            self.touch(key);
-        }
+        self.touch(key);
     }
 
     pub(super) fn withdraw(&mut self, key: &ResourceKey, file: &Path) {
         if let Some(claim) = self.claims.get_mut(key) {
-            claim.files.retain(|other| &**other != file);
+            claim.offers.retain(|(other, _)| &**other != file);
             self.touch(key);
         }
     }
 
-    /// Decides on all that was touched. `offer` is what a file has for an object.
-    pub(super) fn settle<'a>(
-        &mut self,
-        offer: impl Fn(&Path, &ResourceKey) -> Option<&'a Resource>,
-    ) -> Settled {
+    /// Decides on all that was touched.
+    pub(super) fn settle(&mut self) -> Settled {
         let (mut removed, mut upserted) = (Vec::new(), Vec::new());
         let mut settled = Settled::default();
         self.is_touched.clear();
@@ -87,7 +90,7 @@ impl Claims {
             let Some(claim) = self.claims.get_mut(&key) else {
                 continue;
             };
-            let now = claim.files.first().and_then(|file| offer(file, &key));
+            let now = claim.offers.first().map(|(_, resource)| resource);
             if claim.told.as_ref() != now {
                 claim.told = now.cloned();
                 match now {
@@ -95,7 +98,7 @@ impl Claims {
                     None => removed.push(Change::Remove(key.clone())),
                 }
             }
-            let files = claim.files.clone();
+            let files: Vec<Arc<Path>> = claim.offers.iter().map(|(file, _)| Arc::clone(file)).collect();
             if files.is_empty() {
                 self.claims.remove(&key);
             }

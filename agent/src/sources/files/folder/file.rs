@@ -32,11 +32,27 @@ pub(super) struct File {
     twice: HashMap<usize, Vec<ResourceKey>>,
 }
 
+/// What runs while some files change.
+#[derive(Clone, Copy)]
+pub(super) struct Running<'a> {
+    pub(super) claims: &'a Claims,
+    pub(super) changing: &'a BTreeSet<Arc<Path>>,
+    /// Objects that the changing files have.
+    pub(super) staying: &'a HashSet<ResourceKey>,
+}
+
+impl<'a> Running<'a> {
+    /// What runs now, whichever file it is from, and no file has any more.
+    fn ending(self, key: &ResourceKey) -> Option<&'a Resource> {
+        self.claims.ending(key, self.changing).filter(|_| !self.staying.contains(key))
+    }
+}
+
 impl File {
-    pub(super) fn new(name: &Path, documents: Vec<Document>, old: Option<&Self>, claims: &Claims) -> Self {
+    pub(super) fn new(name: &Path, documents: Vec<Document>, old: Option<&Self>, running: Running<'_>) -> Self {
         let had: HashMap<&ResourceKey, &Resource> = old.into_iter().flat_map(Self::offers).collect();
         let mut file = Self { documents, ..Self::default() };
-        file.share(&had);
+        file.share(running.claims);
         let mut taken = file.find_twice();
         let mut unnamed = false;
         for document in &file.documents {
@@ -45,7 +61,7 @@ impl File {
                 let Some(key) = rejected.key.clone().or_else(|| unnamed_key(rejected, name, document.number)) else {
                     continue;
                 };
-                let last_good = || had.get(&key).copied().or_else(|| claims.told(&key)).cloned();
+                let last_good = || had.get(&key).copied().or_else(|| running.ending(&key)).cloned();
                 let stays = rejected.instead.clone().map(|closed| renamed(closed, &key)).or_else(last_good);
                 if let Some(stays) = stays.filter(|_| taken.insert(key.clone())) {
                     file.kept.push((key, stays));
@@ -74,10 +90,6 @@ impl File {
     pub(super) fn offers(&self) -> impl Iterator<Item = (&ResourceKey, &Resource)> {
         let objects = self.objects().map(|(_, key, resource)| (key, resource));
         objects.chain(self.kept.iter().map(|(key, resource)| (key, resource)))
-    }
-
-    pub(super) fn offer(&self, wanted: &ResourceKey) -> Option<&Resource> {
-        self.offers().find(|(key, _)| *key == wanted).map(|(_, resource)| resource)
     }
 
     pub(super) fn idle(&self) -> BTreeSet<(IdleKind, ObjectRef)> {
@@ -159,13 +171,13 @@ impl File {
     }
 
     /// Objects that have not changed stay the allocation that the rest of the agent has.
-    fn share(&mut self, had: &HashMap<&ResourceKey, &Resource>) {
+    fn share(&mut self, claims: &Claims) {
         for item in self.documents.iter_mut().flat_map(|document| &mut document.items) {
             if let Item::Object(key, resource) = item
-                && let Some(old) = had.get(key)
-                && *old == resource
+                && let Some(told) = claims.told(key)
+                && *told == *resource
             {
-                *resource = (*old).clone();
+                *resource = told.clone();
             }
         }
     }

@@ -1,0 +1,103 @@
+//! Short ways to write objects.
+
+use std::{net::IpAddr, sync::Arc};
+
+use crate::model::{
+    mesh::MeshConfig,
+    names::ObjectName,
+    pod::{Labels, Namespace, Pod, SkipRules},
+    policy::PeerAuthentication,
+    resource::{Change, Kind, Resource, ResourceKey},
+    service::{Conditions, EndpointSlice, Service, ServicePort, SliceEndpoint},
+};
+
+pub(crate) trait Build {
+    fn upsert(self) -> Change;
+}
+
+macro_rules! build {
+    ($($kind:ident: |$object:ident| $name:expr;)*) => {$(
+        impl Build for $kind {
+            fn upsert(self) -> Change {
+                let $object = &self;
+                let key = ResourceKey { kind: Kind::$kind, name: $name };
+                Change::Upsert(key, Resource::$kind(Arc::new(self)))
+            }
+        }
+    )*};
+}
+
+build! {
+    Namespace: |namespace| ObjectName::new("", Arc::clone(&namespace.name));
+    Pod: |pod| pod.name.clone();
+    Service: |service| service.name.clone();
+    EndpointSlice: |slice| slice.name.clone();
+    PeerAuthentication: |policy| policy.name.clone();
+}
+
+pub(crate) fn mesh(name: &str, config: MeshConfig) -> Change {
+    let name = ObjectName::new("", name);
+    Change::Upsert(ResourceKey { kind: Kind::MeshConfig, name }, Resource::MeshConfig(config.into()))
+}
+
+pub(crate) fn remove(kind: Kind, text: &str) -> Change {
+    Change::Remove(ResourceKey { kind, name: name(text) })
+}
+
+/// `namespace/name`, or a name alone.
+pub(crate) fn name(text: &str) -> ObjectName {
+    let (namespace, name) = text.split_once('/').unwrap_or(("", text));
+    ObjectName::new(namespace, name)
+}
+
+pub(crate) fn ip(text: &str) -> IpAddr {
+    text.parse().unwrap()
+}
+
+pub(crate) fn pod(text: &str, address: &str) -> Pod {
+    let name = name(text);
+    Pod {
+        uid: text.into(),
+        labels: Labels::default(),
+        node: "elsewhere".into(),
+        service_account: "default".into(),
+        ips: vec![ip(address)],
+        host_network: false,
+        finished: false,
+        foreign_sidecar: false,
+        workload_name: Arc::clone(&name.name),
+        mesh: None,
+        captured: None,
+        netns: None,
+        skip: SkipRules::default(),
+        name,
+    }
+}
+
+/// Port 80, without a name.
+pub(crate) fn service(text: &str, vip: &str) -> Service {
+    Service {
+        name: name(text),
+        vips: vec![ip(vip)],
+        ports: vec![ServicePort { name: "".into(), port: 80, app_protocol: None }],
+    }
+}
+
+/// Port 8080, without a name.
+pub(crate) fn slice(text: &str, service: &str, endpoints: impl IntoIterator<Item = SliceEndpoint>) -> EndpointSlice {
+    EndpointSlice {
+        name: name(text),
+        service: service.into(),
+        ports: vec![("".into(), 8080)],
+        endpoints: endpoints.into_iter().collect(),
+    }
+}
+
+pub(crate) fn endpoint(address: &str, (ready, serving, terminating): (bool, bool, bool)) -> SliceEndpoint {
+    SliceEndpoint {
+        address: ip(address),
+        conditions: Conditions { ready, serving, terminating },
+        node: None,
+        zone: None,
+    }
+}
