@@ -47,7 +47,8 @@ pub fn run() -> ExitCode {
         }
     };
     outcome.unwrap_or_else(|error| {
-        eprintln!("weir: {error:#}");
+        // Every error says its cause itself.
+        eprintln!("weir: {error}");
         ExitCode::FAILURE
     })
 }

@@ -2,7 +2,7 @@
 
 use std::{fs, io, path::PathBuf, process::ExitCode};
 
-use anyhow::Context as _;
+use anyhow::bail;
 
 use crate::app::preflight;
 
@@ -27,9 +27,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         match fs::remove_dir_all(state) {
             Ok(()) => println!("removed {}", state.display()),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => {
-                return Err(error).with_context(|| format!("cannot remove {}", state.display()));
-            }
+            Err(error) => bail!("cannot remove {}: {error}", state.display()),
         }
     }
     Ok(ExitCode::SUCCESS)

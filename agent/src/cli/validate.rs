@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, process::ExitCode};
 
-use anyhow::Context as _;
+use anyhow::anyhow;
 
 use crate::sources::validate;
 
@@ -16,7 +16,7 @@ pub(super) struct Args {
 /// 0 when the agent would take all of it, 1 when not.
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let report = validate::folder(&args.dir)
-        .with_context(|| format!("cannot read the folder {}", args.dir.display()))?;
+        .map_err(|error| anyhow!("cannot read the folder {}: {error}", args.dir.display()))?;
     for problem in &report.problems {
         println!("{problem}");
     }

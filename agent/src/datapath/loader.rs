@@ -67,14 +67,18 @@ impl Datapath {
         loader.override_global("AYA_LOG_LEVEL", &settings.log_level, false);
         let mut ebpf = loader.load(OBJECT)?;
 
+        let cgroup = open_cgroup(&settings.cgroup)?;
+        let programs = HOOKS.map(|(name, attach_type)| {
+            load_program(&mut ebpf, name).map(|program| (name, attach_type, program))
+        });
+        let sk_lookup = load_program(&mut ebpf, SK_LOOKUP)?;
+        // After the programs, which name the maps by descriptor.
         let mut maps = Maps::take(&mut ebpf)?;
         let generation = next_generation(&mut maps.meta)?;
-        let cgroup = open_cgroup(&settings.cgroup)?;
-        for (name, attach_type) in HOOKS {
-            let program = load_program(&mut ebpf, name)?;
+        for program in programs {
+            let (name, attach_type, program) = program?;
             attach(&pins.link(name), name, program.as_fd(), cgroup.as_fd(), attach_type)?;
         }
-        let sk_lookup = load_program(&mut ebpf, SK_LOOKUP)?;
         info!(
             bpffs = %settings.bpffs.display(),
             cgroup = %settings.cgroup.display(),
