@@ -119,7 +119,11 @@ fn clean_up(cast: Cast) -> Result<()> {
         cast.mesh.bpf_links().is_empty().then_some(())
     });
     links_gone.context("the agents have ended, but BPF programs of theirs are still attached")?;
+
+    let namespaces = cast.pods().map(|pod| pod.netns().path().to_owned());
     drop(cast);
-    step.done("cleaned up: no BPF program, network namespace or process is left");
+    let left = namespaces.iter().find(|path| path.exists());
+    ensure!(left.is_none(), "a network namespace was left: {left:?}");
+    step.done("cleaned up: no BPF program and no network namespace is left");
     Ok(())
 }

@@ -46,15 +46,10 @@ const fn program(name: &'static str, package: &'static str) -> Program {
 const TEST_PROGRAMS: &[Program] = &[
     program("curl", "curl"),
     program("ip", "iproute2"),
-    program("iperf3", "iperf3"),
-    program("nc", "netcat-openbsd"),
     program("nginx", "nginx-light"),
     program("openssl", "openssl"),
     program("redis-cli", "redis-tools"),
     program("redis-server", "redis-server"),
-    program("socat", "socat"),
-    program("tcpdump", "tcpdump"),
-    program("wrk", "wrk"),
 ];
 
 const DEMO_PROGRAMS: &[Program] = &[

@@ -19,6 +19,16 @@ struct Pair {
     policy: String,
 }
 
+impl Pair {
+    /// Between two identities of the mesh nothing is plain but what never leaves an agent.
+    fn protection(&self) -> &str {
+        match self.policy.as_str() {
+            "none" if self.source.starts_with("spiffe://") => "within one node",
+            policy => policy,
+        }
+    }
+}
+
 #[derive(Default)]
 struct Volume {
     connections: f64,
@@ -31,29 +41,17 @@ pub(super) fn tell(cast: &Cast) -> Result<()> {
         add(&mut pairs, &cast.mesh.agent_on(node).metrics());
     }
     println!("\nWho talked to whom, as the destination's agent verified it");
-    let width = pairs
-        .keys()
-        .map(|pair| pair.source.len())
-        .max()
-        .unwrap_or_default();
-    let destination_width = pairs
-        .keys()
-        .map(|pair| pair.destination.len())
-        .max()
-        .unwrap_or_default();
-    for (
-        Pair {
-            source,
-            destination,
-            policy,
-        },
-        Volume { connections, bytes },
-    ) in &pairs
-    {
+    let width = |name: fn(&Pair) -> &String| pairs.keys().map(|pair| name(pair).len()).max();
+    let source_width = width(|pair| &pair.source).unwrap_or_default();
+    let destination_width = width(|pair| &pair.destination).unwrap_or_default();
+    for (pair, volume) in &pairs {
         println!(
-            "    {source:<width$} → {destination:<destination_width$}  {policy:<10}  \
-             {connections:>5} connections  {:>9.1} KiB",
-            bytes / 1024.0
+            "    {:<source_width$} → {:<destination_width$}  {:<15}  {:>5} connections  {:>9.1} KiB",
+            pair.source,
+            pair.destination,
+            pair.protection(),
+            volume.connections,
+            volume.bytes / 1024.0,
         );
     }
 
