@@ -34,6 +34,12 @@ thread_local! {
     static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_BYTES_MAX].into());
 }
 
+/// Lends the thread's buffer to `read`, which must not lend it again: polling a socket runs no
+/// other task.
+pub(super) fn with_scratch<T>(read: impl FnOnce(&mut [u8]) -> T) -> T {
+    SCRATCH.with_borrow_mut(|scratch| read(scratch))
+}
+
 /// What others may do to a connection while it is copied, and what they see of it.
 ///
 /// A waiting connection has no timer of its own: its thread sweeps over all of them.
@@ -229,8 +235,7 @@ impl SocketHalf {
                 self.done = true;
                 return Poll::Ready(Ok(()));
             }
-            // Nothing is borrowed by another: polling a socket runs no other task.
-            ready!(SCRATCH.with_borrow_mut(|scratch| {
+            ready!(with_scratch(|scratch| {
                 self.poll_through(cx, from, to, scratch, &count)
             }))?;
         }
@@ -440,7 +445,7 @@ impl IntoTunnel {
             unsafe { own.set_len(length) };
             return Poll::Ready(Ok(own.freeze()));
         }
-        SCRATCH.with_borrow_mut(|scratch| {
+        with_scratch(|scratch| {
             let mut buffer = ReadBuf::new(scratch);
             ready!(Pin::new(from).poll_read(cx, &mut buffer))?;
             let bytes = buffer.filled();

@@ -1,5 +1,7 @@
 //! Mutual TLS with peers of the mesh.
 
+mod read_ahead;
+
 use std::{io, sync::Arc, time::Duration};
 
 use rustls::pki_types::ServerName;
@@ -9,12 +11,17 @@ use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use super::limits::TLS_HANDSHAKE_TIMEOUT;
 use crate::{
-    identity::{Material, TlsFailure, describe, peer_identity},
+    identity::{ALPN_H2, Material, TlsFailure, describe, peer_identity},
     model::spiffe::SpiffeId,
     telemetry::Reason,
 };
 
-pub type TlsStream = tokio_rustls::TlsStream<TcpStream>;
+use self::read_ahead::ReadAhead;
+
+pub type TlsStream = tokio_rustls::TlsStream<ReadAhead>;
+
+/// Ciphertext that waits for the socket; what a large write is cut into.
+const WRITE_BUFFER_BYTES: usize = 512 << 10;
 
 /// Why a handshake failed.
 #[derive(Clone, Debug, Error)]
@@ -58,12 +65,28 @@ pub async fn connect(
 ) -> Result<TlsStream, TlsError> {
     let address = stream.peer_addr().map_err(|error| TlsError::from_io(&error))?;
     let connector = TlsConnector::from(material.client_config(vec![expected.clone()]));
-    let handshake = connector.connect(ServerName::from(address.ip()), stream);
+    let handshake = connector.connect(ServerName::from(address.ip()), ReadAhead::new(stream));
     match timeout(TLS_HANDSHAKE_TIMEOUT, handshake).await {
-        Ok(Ok(stream)) => Ok(stream.into()),
+        Ok(Ok(mut stream)) => {
+            let connection = stream.get_mut().1;
+            connection.set_buffer_limit(Some(WRITE_BUFFER_BYTES));
+            check_protocol(connection.alpn_protocol())?;
+            Ok(stream.into())
+        }
         Ok(Err(error)) => Err(TlsError::from_io(&error)),
         Err(_elapsed) => Err(TlsError::timeout(TLS_HANDSHAKE_TIMEOUT)),
     }
+}
+
+/// rustls accepts a peer that offers no protocol at all.
+fn check_protocol(agreed: Option<&[u8]>) -> Result<(), TlsError> {
+    if agreed == Some(ALPN_H2) {
+        return Ok(());
+    }
+    Err(TlsError {
+        failure: TlsFailure::Incompatible,
+        detail: "the peer does not offer h2".into(),
+    })
 }
 
 /// As a server: the peer must prove an identity of the mesh, which is returned.
@@ -72,13 +95,16 @@ pub async fn accept(
     material: &Material,
 ) -> Result<(TlsStream, SpiffeId), TlsError> {
     let acceptor = TlsAcceptor::from(Arc::clone(material.server_config()));
-    let handshake = acceptor.accept(stream);
-    let stream = match timeout(TLS_HANDSHAKE_TIMEOUT, handshake).await {
+    let handshake = acceptor.accept(ReadAhead::new(stream));
+    let mut stream = match timeout(TLS_HANDSHAKE_TIMEOUT, handshake).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => return Err(TlsError::from_io(&error)),
         Err(_elapsed) => return Err(TlsError::timeout(TLS_HANDSHAKE_TIMEOUT)),
     };
-    let leaf = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
+    let connection = stream.get_mut().1;
+    connection.set_buffer_limit(Some(WRITE_BUFFER_BYTES));
+    check_protocol(connection.alpn_protocol())?;
+    let leaf = connection.peer_certificates().and_then(<[_]>::first);
     let identity = match leaf.map(peer_identity) {
         Some(Ok(identity)) => identity,
         Some(Err(error)) => {
