@@ -38,6 +38,9 @@ impl Process {
         let mut command = Command::new(program);
         command
             .args(args)
+            // What somebody set for debugging is not to be measured.
+            .env_remove("RUST_LOG")
+            .env_remove("RUST_BACKTRACE")
             .stdin(Stdio::null())
             .stdout(out.try_clone()?)
             .stderr(out);

@@ -289,7 +289,11 @@ impl Report {
             idle("rss_mib_destination"),
         ));
         for failure in &self.failures {
-            line(format_args!("\nFAILED {failure}"));
+            // The programs' last words were shown when it happened.
+            line(format_args!(
+                "\nFAILED {}",
+                failure.lines().next().unwrap_or_default()
+            ));
         }
         text
     }

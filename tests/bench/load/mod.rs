@@ -201,9 +201,12 @@ pub(crate) fn main(args: &LoadArgs) -> Result<()> {
     Ok(())
 }
 
-/// Whether one request gets its reply.
-pub(crate) fn answers(dest: SocketAddr) -> Result<()> {
-    http::probe(dest, http::CLOSE).map(drop)
+/// Says `up` when one request to `ADDRESS` gets its reply.
+pub(crate) fn probe(mut words: impl Iterator<Item = String>) -> Result<()> {
+    let dest = words.next().context("probe: ADDRESS")?.parse()?;
+    http::probe(dest, http::CLOSE)?;
+    say("up");
+    Ok(())
 }
 
 /// One line to `run`. It may have gone away; the load ends by itself soon after.

@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 
 use crate::certs::Authority;
-use crate::process::Process;
-use crate::sandbox::{Place, Sandbox, inside};
+use crate::process::{Process, Talker};
+use crate::sandbox::{Place, Sandbox};
 
 /// How long until a path carries its first request.
 const UP_MAX: Duration = Duration::from_secs(30);
@@ -109,7 +109,7 @@ impl Running {
             }
         };
         running
-            .wait_until_up()
+            .wait_until_up(sandbox)
             .with_context(|| format!("{name} did not come up"))?;
         Ok(running)
     }
@@ -121,16 +121,25 @@ impl Running {
             .try_for_each(Process::check_alive)
     }
 
-    fn wait_until_up(&mut self) -> Result<()> {
+    /// Asks from where the load will: in the client's namespace and in its cgroup, so that hooks see it.
+    fn wait_until_up(&mut self, sandbox: &Sandbox) -> Result<()> {
+        let name = format!("{}-probe", self.kind.name());
+        let log = sandbox.dir("logs")?.join(&name);
+        let words = ["probe".to_owned(), self.http.to_string()];
         let deadline = Instant::now() + UP_MAX;
         loop {
             self.check_alive()?;
-            let http = self.http;
-            let Err(error) = inside(&self.client, || crate::load::answers(http)) else {
+            let mut probe =
+                Talker::start(&name, &std::env::current_exe()?, &words, &self.client, &log)?;
+            if probe.line(deadline)?.is_some() {
                 return Ok(());
-            };
+            }
             if Instant::now() > deadline {
-                return Err(error);
+                let why = std::fs::read_to_string(&log).unwrap_or_default();
+                bail!(
+                    "no reply within {UP_MAX:?}: {}",
+                    why.lines().next().unwrap_or_default()
+                );
             }
             std::thread::sleep(Duration::from_millis(100));
         }
