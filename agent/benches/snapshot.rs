@@ -12,7 +12,9 @@ use std::{
     fs,
     hint::black_box,
     net::{IpAddr, Ipv4Addr},
+    io::Write as _,
     path::Path,
+    process::Command,
     sync::{Arc, mpsc},
     thread,
     time::{Duration, Instant},
@@ -36,6 +38,9 @@ use weir::{
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+/// `snapshot --load FOLDER` loads it and ends.
+const LOAD: &str = "--load";
+
 const SERVICES: usize = 10_000;
 const ENDPOINTS_PER_SERVICE: usize = 10;
 const NAMESPACES: usize = 100;
@@ -43,30 +48,31 @@ const NODES: usize = 500;
 const FILES: usize = 200;
 
 fn main() {
-    // The big services first: what they leave behind would count as theirs otherwise.
-    let mode = std::env::args().find(|arg| arg == "--load-with-pods" || arg == "--load");
-    match mode.as_deref() {
-        Some("--load") => load(false),
-        Some("--load-with-pods") => load(true),
-        _ => {
-            // Each in a process of its own, whose memory is its own.
-            for mode in ["--load", "--load-with-pods"] {
-                let own = std::env::current_exe().unwrap();
-                assert!(std::process::Command::new(own).arg(mode).status().unwrap().success());
-            }
-            let mut criterion = Criterion::default().configure_from_args();
-            fold(&mut criterion);
-            criterion.final_summary();
-        }
+    let args: Vec<String> = std::env::args().collect();
+    if let [_, mode, folder] = args.as_slice()
+        && mode == LOAD
+    {
+        return load(Path::new(folder));
     }
+    for with_pods in [false, true] {
+        let folder = tempfile::tempdir().unwrap();
+        let bytes = write_folder(folder.path(), with_pods);
+        print!("{:.1} MB of YAML in {FILES} files: ", bytes as f64 / 1e6);
+        std::io::stdout().flush().unwrap();
+        // In a process of its own, whose memory is its own.
+        let mut own = Command::new(std::env::current_exe().unwrap());
+        assert!(own.arg(LOAD).arg(folder.path()).status().unwrap().success());
+    }
+    let mut criterion = Criterion::default().configure_from_args();
+    fold(&mut criterion);
+    criterion.final_summary();
 }
 
-fn load(with_pods: bool) {
-    let folder = tempfile::tempdir().unwrap();
-    let bytes = write_folder(folder.path(), with_pods);
+/// Loads `folder` as the agent does, and prints what that takes.
+fn load(folder: &Path) {
     let before = resident_kib();
     let (sender, deltas) = mpsc::channel();
-    let source = FolderSource::new(folder.path());
+    let source = FolderSource::new(folder);
     let started = Instant::now();
     thread::spawn(move || Box::new(source).run(Box::new(Sink(sender))));
     let delta = deltas.recv().unwrap();
@@ -75,19 +81,20 @@ fn load(with_pods: bool) {
     let changes = delta.changes.len();
     let snapshot = fold.apply(delta, Instant::now());
     let loaded = started.elapsed();
+    let peak = resident_kib() - before;
     // What the load needed for a moment goes back to the system.
     thread::sleep(Duration::from_secs(1));
     let resident = resident_kib() - before;
     println!(
-        "load {} services, {} endpoints, {} pods: {changes} objects, {:.1} MB of YAML in {FILES} files: \
-         read {read:.2?}, read and folded {loaded:.2?}, memory {:.1} MiB (folder source and model)",
+        "{changes} objects ({} services, {} endpoints, {} pods): read {read:.2?}, read and folded {loaded:.2?}; \
+         memory of source and model {:.1} MiB ({:.1} MiB while loading)",
         snapshot.services().len(),
         snapshot.services().values().map(|s| s.endpoints[0].endpoints.len()).sum::<usize>(),
         snapshot.workloads().len(),
-        bytes as f64 / 1e6,
         resident as f64 / 1024.0,
+        peak as f64 / 1024.0,
     );
-    let name = folder.path().join("f-0.yaml");
+    let name = folder.join("f-0.yaml");
     let text = fs::read_to_string(&name).unwrap().replacen("10.0.0.0", "10.255.0.1", 1);
     let started = Instant::now();
     fs::write(&name, text).unwrap();
