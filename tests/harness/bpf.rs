@@ -1,13 +1,21 @@
-//! Which BPF links the kernel holds, asked of the kernel itself: what an agent leaves behind shows
-//! here even when its pins are gone.
+//! BPF objects, asked of the kernel itself: which links it holds (what an agent leaves behind shows
+//! here even when its pins are gone), and what is in a pinned map.
 
 use std::{
+    ffi::CString,
     io,
     mem::size_of,
-    os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd},
+    os::{
+        fd::{AsRawFd, FromRawFd, OwnedFd, RawFd},
+        unix::ffi::OsStrExt,
+    },
+    path::Path,
 };
 
 // linux/bpf.h
+const BPF_MAP_LOOKUP_ELEM: libc::c_long = 1;
+const BPF_MAP_UPDATE_ELEM: libc::c_long = 2;
+const BPF_OBJ_GET: libc::c_long = 7;
 const BPF_OBJ_GET_INFO_BY_FD: libc::c_long = 15;
 const BPF_LINK_GET_FD_BY_ID: libc::c_long = 30;
 const BPF_LINK_GET_NEXT_ID: libc::c_long = 31;
@@ -34,6 +42,65 @@ pub fn links() -> Vec<LinkTarget> {
         targets.extend(target(id));
     }
     targets
+}
+
+/// Changes the first value of a pinned array.
+pub fn edit_pinned_array(path: &Path, change: impl FnOnce(&mut [u8])) -> io::Result<()> {
+    let name = CString::new(path.as_os_str().as_bytes())?;
+    let mut object = Object {
+        path: name.as_ptr().expose_provenance() as u64,
+        fd: 0,
+        flags: 0,
+    };
+    let fd = bpf(BPF_OBJ_GET, &mut object)?;
+    // SAFETY: the kernel has just made this descriptor for us alone.
+    let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+
+    let mut info = MapInfo::default();
+    let mut by_fd = InfoByFd {
+        fd: fd.as_raw_fd().cast_unsigned(),
+        length: size_of::<MapInfo>() as u32,
+        info: (&raw mut info).expose_provenance() as u64,
+    };
+    bpf(BPF_OBJ_GET_INFO_BY_FD, &mut by_fd)?;
+    let key = 0_u32;
+    let mut value = vec![0_u8; info.value_size as usize];
+    let mut element = Element {
+        map: fd.as_raw_fd().cast_unsigned(),
+        padding: 0,
+        key: (&raw const key).expose_provenance() as u64,
+        value: value.as_mut_ptr().expose_provenance() as u64,
+        flags: 0,
+    };
+    bpf(BPF_MAP_LOOKUP_ELEM, &mut element)?;
+    change(&mut value);
+    bpf(BPF_MAP_UPDATE_ELEM, &mut element).map(|_| ())
+}
+
+#[repr(C)]
+struct Object {
+    path: u64,
+    fd: u32,
+    flags: u32,
+}
+
+/// The front of `struct bpf_map_info`.
+#[repr(C)]
+#[derive(Default)]
+struct MapInfo {
+    kind: u32,
+    id: u32,
+    key_size: u32,
+    value_size: u32,
+}
+
+#[repr(C)]
+struct Element {
+    map: u32,
+    padding: u32,
+    key: u64,
+    value: u64,
+    flags: u64,
 }
 
 #[repr(C)]

@@ -61,6 +61,22 @@ impl Mesh {
         });
     }
 
+    /// Dials until a connection goes through the mesh: for a pod that is new, of which the client's
+    /// agent hears in its own time.
+    #[track_caller]
+    pub fn expect_soon_tunnelled(&self, client: &Pod, server: &Pod, port: u16) {
+        let before = self.tunnelled(client, server);
+        eventually(
+            "a new pod is reached through the mesh",
+            METRICS_DEADLINE,
+            || {
+                let talk = client.hello(server.v4(port));
+                let through = talk.is_ok() && self.tunnelled(client, server) > before;
+                through.then_some(()).ok_or(talk)
+            },
+        );
+    }
+
     /// How many connections between these identities the client's agent has counted.
     pub fn tunnelled(&self, client: &Pod, server: &Pod) -> u64 {
         let metrics = self.agent_of(client).metrics();

@@ -87,8 +87,14 @@ impl Fabric {
         self.place(&name, netns)
     }
 
-    /// A place in the network for a pod, and the name of its interface on the bridge.
-    pub(crate) fn pod_place(&self, name: &str, node: Option<&str>) -> (Place, String, [IpAddr; 2]) {
+    /// A place in the network for a pod, and the name of its interface on the bridge. Without
+    /// `ips` the plan gives it its own.
+    pub(crate) fn pod_place(
+        &self,
+        name: &str,
+        node: Option<&str>,
+        ips: Option<[IpAddr; 2]>,
+    ) -> (Place, String, [IpAddr; 2]) {
         let node = node.map_or(OUTSIDE, |node| {
             let digits = node.trim_start_matches(|c: char| !c.is_ascii_digit());
             digits
@@ -96,7 +102,7 @@ impl Fabric {
                 .unwrap_or_else(|_| panic!("nodes are n1, n2, …, not {node}"))
         });
         let number = self.next.fetch_add(1, Ordering::Relaxed);
-        let ips = plan(node, number + 2);
+        let ips = ips.unwrap_or_else(|| plan(node, number + 2));
         let netns = self.join(name, &veth(number), ips);
         (self.place(name, netns), veth(number), ips)
     }
@@ -114,8 +120,9 @@ impl Fabric {
     fn join(&self, name: &str, veth: &str, [v4, v6]: [IpAddr; 2]) -> Netns {
         let netns = Netns::create(format!("{}-{name}", self.run.name()));
         self.bridge.ip(&format!(
-            "link add {veth} type veth peer name eth0 netns {}\n\
+            "link add {veth} type veth peer name eth0 address {} netns {}\n\
              link set {veth} master br0 up\n",
+            mac(v4),
             netns.name()
         ));
         netns.ip(&format!(
@@ -128,6 +135,16 @@ impl Fabric {
         ));
         netns
     }
+}
+
+/// One that follows from the address: whoever has the address next is found at once, as in a
+/// network that routes to pods, and not when an entry of ARP has aged.
+fn mac(v4: IpAddr) -> String {
+    let IpAddr::V4(v4) = v4 else {
+        unreachable!("the plan's first address is of IPv4");
+    };
+    let [a, b, c, d] = v4.octets();
+    format!("02:00:{a:02x}:{b:02x}:{c:02x}:{d:02x}")
 }
 
 fn veth(number: u16) -> String {

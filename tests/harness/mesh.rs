@@ -225,7 +225,10 @@ impl Mesh {
             .map(|node| self.agent(node.name()).spawn())
             .collect();
         lock(&self.agents).extend(agents.iter().cloned());
-        agents.iter().for_each(Agent::wait_ready);
+        // Not by for_each: a failure shall name the scenario's line.
+        for agent in &agents {
+            agent.wait_ready();
+        }
     }
 
     /// Starts an agent so that [`Mesh::agent_on`] and the assertions find it.

@@ -25,6 +25,7 @@ pub struct PodBuilder<'a> {
     name: String,
     namespace: String,
     node: Option<String>,
+    ips: Option<[IpAddr; 2]>,
     manifest: Value,
 }
 
@@ -35,6 +36,7 @@ impl<'a> PodBuilder<'a> {
             name: name.to_owned(),
             namespace: NAMESPACE.to_owned(),
             node: node.map(str::to_owned),
+            ips: None,
             manifest: json!({
                 "apiVersion": "v1",
                 "kind": "Pod",
@@ -47,6 +49,13 @@ impl<'a> PodBuilder<'a> {
     #[must_use]
     pub fn namespace(mut self, namespace: &str) -> Self {
         namespace.clone_into(&mut self.namespace);
+        self
+    }
+
+    /// Addresses that another pod had.
+    #[must_use]
+    pub fn ips(mut self, ips: [IpAddr; 2]) -> Self {
+        self.ips = Some(ips);
         self
     }
 
@@ -81,9 +90,10 @@ impl<'a> PodBuilder<'a> {
             name,
             namespace,
             node,
+            ips,
             mut manifest,
         } = self;
-        let (place, veth, ips) = mesh.fabric().pod_place(&name, node.as_deref());
+        let (place, veth, ips) = mesh.fabric().pod_place(&name, node.as_deref(), ips);
         manifest["metadata"]["name"] = json!(name);
         manifest["metadata"]["namespace"] = json!(namespace);
         manifest["metadata"]["annotations"]["weir.dev/netns"] = json!(place.netns.path());
@@ -140,6 +150,10 @@ impl Pod {
 
     pub fn ipv6(&self) -> IpAddr {
         self.0.ips[1]
+    }
+
+    pub fn ips(&self) -> [IpAddr; 2] {
+        self.0.ips
     }
 
     pub fn v4(&self, port: u16) -> SocketAddr {

@@ -39,6 +39,7 @@ mod service_address;
 mod udp;
 
 // What fails, and how.
+mod address_reuse;
 mod dead_endpoint;
 mod node_without_agent;
 mod pod_deleted;
@@ -58,6 +59,7 @@ mod skip_annotations;
 // Agents come and go.
 mod agents_overlap;
 mod dead_agent;
+mod older_pins;
 mod release;
 mod restart_over_pins;
 mod several_agents;

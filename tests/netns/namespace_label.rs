@@ -21,7 +21,7 @@ fn a_namespace_enrols_its_pods() {
     mesh.apply(&manifests::namespace("shop", Some("enabled")));
     mesh.agent_of(&client).wait_captured(&client);
     mesh.agent_of(&server).wait_captured(&server);
-    client.expect_echo(server.v4(8080));
+    mesh.expect_soon_tunnelled(&client, &server, 8080);
     mesh.expect_tunnelled(&client, &server, 1);
     never(
         "the pod with its own label is captured",
@@ -41,7 +41,7 @@ fn a_pod_that_comes_later_is_captured() {
     mesh.agent_of(&late).wait_captured(&late);
     let _late = late.serve("echo", 8080);
 
-    client.expect_echo(late.v4(8080));
+    mesh.expect_soon_tunnelled(&client, &late, 8080);
     mesh.expect_tunnelled(&client, &late, 1);
     late.expect_echo(server.v4(8080));
     mesh.expect_counted(&late, &server, &[], 1);

@@ -82,6 +82,7 @@ fn ends_and_resets_of_the_application_reach_the_tunnel() {
     let _closes = server.serve("close-first", 8082);
     let _resets = server.serve("reset", 8083);
     let replies = server.serve("reply-at-eof", 8081);
+    let echo = server.serve("echo", 8080);
     let identity = mesh.identity_of(&peer);
     let tunnel = Dial::new(&peer, &server, &identity).open().unwrap();
     assert_eq!(tunnel.peer_uris, [server.principal()]);
@@ -103,14 +104,18 @@ fn ends_and_resets_of_the_application_reach_the_tunnel() {
     assert_eq!(stream.read_to_end(), (b"got 3\n".to_vec(), End::Eof));
 
     let mut stream = tunnel.connect(server.v4(8081)).unwrap();
-    stream.send(b"abc");
     stream.reset(Reason::CONNECT_ERROR);
     replies.event(|event| event["event"] == "closed" && event["how"] == "reset");
 
-    let mut stream = tunnel.connect(server.v4(8081)).unwrap();
-    stream.send(b"abc");
-    stream.reset(Reason::CANCEL);
-    replies.event(|event| event["id"] == 2 && event["event"] == "closed" && event["how"] == "eof");
+    // The end of the stream, not an error; whatever the application still says is nobody's.
+    for (id, reason) in [(0, Reason::CANCEL), (1, Reason::NO_ERROR)] {
+        let mut stream = tunnel.connect(server.v4(8080)).unwrap();
+        stream.send(b"abc");
+        assert_eq!(stream.read(3).unwrap(), b"abc");
+        stream.reset(reason);
+        let closed = echo.event(|event| event["id"] == id && event["event"] == "closed");
+        assert_eq!(closed["how"], "eof", "{reason}");
+    }
 }
 
 #[test]

@@ -20,6 +20,8 @@ use tokio_rustls::LazyConfigAcceptor;
 use super::{PORT, Reason, Stream, tls};
 use crate::{ca::Identity, mesh::lock, pod::Pod, poll::eventually};
 
+const PORT_DEADLINE: Duration = Duration::from_secs(5);
+
 /// What the server does with each request.
 #[derive(Clone, Copy, Debug)]
 pub enum Answer {
@@ -62,10 +64,11 @@ impl HboneServer {
 
     /// With MAX_CONCURRENT_STREAMS.
     pub fn start_with(pod: &Pod, identity: &Identity, answer: Answer, max_streams: u32) -> Self {
-        let listener = pod
-            .netns()
-            .enter(|| StdTcpListener::bind(("::", PORT)))
-            .unwrap();
+        // The port of a server before this one may be taken for a moment more: whatever program
+        // another test is just starting holds a copy of all descriptors until it execs.
+        let listener = eventually("port 15008 is free", PORT_DEADLINE, || {
+            pod.netns().enter(|| StdTcpListener::bind(("::", PORT)))
+        });
         listener.set_nonblocking(true).unwrap();
         let server = Server {
             config: tls::server_config(identity),
@@ -103,6 +106,8 @@ impl HboneServer {
 impl Drop for HboneServer {
     fn drop(&mut self) {
         self.task.abort();
+        // It listens no more when this returns.
+        let _ = super::RUNTIME.block_on(&mut self.task);
     }
 }
 
