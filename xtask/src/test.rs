@@ -5,7 +5,7 @@ mod libtest;
 mod report;
 
 use std::env;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use anyhow::{Result, bail};
@@ -36,8 +36,13 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         .and_then(|toolchain| report.step("bpf build", || build::bpf_object(toolchain)));
 
     if args.filter.is_none() {
-        cheap_checks(&mut report, toolchain.as_ref(), tools.as_ref());
-        report.tests("unit tests", || unit_tests(object.as_ref()));
+        cheap_checks(
+            &mut report,
+            toolchain.as_ref(),
+            tools.as_ref(),
+            object.as_deref(),
+        );
+        report.tests("unit tests", || unit_tests(object.as_deref()));
     }
     let agent = object
         .as_ref()
@@ -50,7 +55,12 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
 }
 
 /// Checks that take seconds, once cargo has compiled what they look at.
-fn cheap_checks(report: &mut Report, toolchain: Option<&BpfToolchain>, tools: Option<&TestTools>) {
+fn cheap_checks(
+    report: &mut Report,
+    toolchain: Option<&BpfToolchain>,
+    tools: Option<&TestTools>,
+    object: Option<&Path>,
+) {
     report.step("rustfmt", || {
         process::run(process::cargo().args(["fmt", "--all", "--check"]))
     });
@@ -58,13 +68,13 @@ fn cheap_checks(report: &mut Report, toolchain: Option<&BpfToolchain>, tools: Op
     if let Some(tools) = tools {
         report.step("cargo-deny", || cargo_deny(tools));
     }
-    report.step("clippy", clippy);
+    report.step("clippy", || clippy(object));
     if let Some(toolchain) = toolchain {
         report.step("bpf clippy", || build::bpf_clippy(toolchain));
     }
 }
 
-fn clippy() -> Result<()> {
+fn clippy(object: Option<&Path>) -> Result<()> {
     let mut clippy = process::cargo();
     clippy.args([
         "clippy",
@@ -74,7 +84,16 @@ fn clippy() -> Result<()> {
         "--all-targets",
         "--locked",
     ]);
-    process::run(clippy.args(["--", "-D", "warnings"]))
+    clippy.args(["--", "-D", "warnings"]);
+    process::run(embedding(object, &mut clippy))
+}
+
+/// The same object for every command: the agent is compiled anew when it changes.
+fn embedding<'a>(object: Option<&Path>, cargo: &'a mut Command) -> &'a mut Command {
+    match object {
+        Some(object) => cargo.env("WEIR_BPF_OBJECT", object),
+        None => cargo,
+    }
 }
 
 /// Advisories need a database from the network: they are checked where somebody has fetched it.
@@ -103,7 +122,7 @@ fn has_advisory_database() -> bool {
     cargo_home.is_some_and(|home| home.join("advisory-dbs").is_dir())
 }
 
-fn unit_tests(object: Option<&PathBuf>) -> Result<Counts> {
+fn unit_tests(object: Option<&Path>) -> Result<Counts> {
     let mut test = process::cargo();
     test.args([
         "test",
@@ -114,14 +133,11 @@ fn unit_tests(object: Option<&PathBuf>) -> Result<Counts> {
         "weir-ebpf",
     ]);
     test.args(["--locked", "--no-fail-fast"]);
-    if let Some(object) = object {
-        test.env("WEIR_BPF_OBJECT", object);
-    }
-    libtest::run(&mut test)
+    libtest::run(embedding(object, &mut test))
 }
 
 /// The agent as a program among programs, on nodes made of network namespaces.
-fn scenarios(agent: &PathBuf, tools: &TestTools, filter: Option<&str>) -> Result<Counts> {
+fn scenarios(agent: &Path, tools: &TestTools, filter: Option<&str>) -> Result<Counts> {
     if !rustix::process::geteuid().is_root() {
         bail!("not run: network namespaces and BPF need root; run `cargo xtask test` as root");
     }
