@@ -5,7 +5,7 @@ use core::ptr;
 use aya_ebpf::{
     EbpfContext as _,
     btf_maps::lpm_trie::Key,
-    helpers::{bpf_get_netns_cookie, bpf_get_socket_cookie},
+    helpers::bpf_get_netns_cookie,
     programs::SockAddrContext,
 };
 use aya_log_ebpf::{debug, error};
@@ -95,16 +95,14 @@ enum Dial {
 
 /// The pod that dials, if it is captured: the one look-up that all other processes cost.
 #[inline(always)]
-fn captured_pod(ctx: &SockAddrContext) -> Option<&'static PodEntry> {
-    // SAFETY: the helper takes this context; entries are only ever replaced whole.
-    unsafe {
-        let cookie = bpf_get_netns_cookie(ctx.as_ptr());
-        PODS.get(cookie)
-    }
+fn captured_pod(ctx: &SockAddrContext) -> Option<*mut PodEntry> {
+    // SAFETY: the helper takes this context.
+    let cookie = unsafe { bpf_get_netns_cookie(ctx.as_ptr()) };
+    PODS.get_ptr_mut(cookie)
 }
 
 #[inline(always)]
-fn decide(ctx: &SockAddrContext, pod: &PodEntry, dst: Addr) -> Dial {
+fn decide(ctx: &SockAddrContext, entry: *mut PodEntry, dst: Addr) -> Dial {
     // SAFETY: the verifier checks each access to the context.
     let (protocol, port, sk) = unsafe {
         (
@@ -122,23 +120,36 @@ fn decide(ctx: &SockAddrContext, pod: &PodEntry, dst: Addr) -> Dial {
         count(Verdict::Agent);
         return Dial::AsIs;
     }
-    // SAFETY: the helper takes this context.
-    let cookie = unsafe { bpf_get_socket_cookie(ctx.as_ptr()) };
-    match decide::outbound(&Maps, pod, dst, port, decide::spread(cookie)) {
+    // SAFETY: a live entry of the map. Two CPUs may read the same count, which matters only to two
+    // dials from one bound source port at one moment.
+    let pod = unsafe { entry.read() };
+    match decide::outbound(&Maps, &pod, dst, port) {
         Outbound::Pass(verdict) => {
             count(verdict);
             Dial::AsIs
         }
-        Outbound::Redirect { addr, port: agent_port, own } => {
+        Outbound::Redirect {
+            addr,
+            port: agent_port,
+            own,
+        } => {
             let state = SockState::new(SockState::DIALLED, dst, port, own);
             // SAFETY: as above.
             if !unsafe { maps::set_sock_state(sk, state) } {
                 count(Verdict::HandoffFailed);
-                error!(ctx, "no memory to remember a captured dial to port {}: refused", port);
+                error!(
+                    ctx,
+                    "no memory to remember a captured dial to port {}: refused", port
+                );
                 return Dial::Refuse;
             }
+            // SAFETY: as above; the kernel is this field's only writer.
+            unsafe { (*entry).dials = pod.dials.wrapping_add(1) };
             count(Verdict::Redirected);
-            debug!(ctx, "slot {} dials port {}: to the agent at port {}", pod.slot, port, agent_port);
+            debug!(
+                ctx,
+                "slot {} dials port {}: to the agent at port {}", pod.slot, port, agent_port
+            );
             Dial::Agent {
                 addr,
                 port: agent_port,

@@ -21,7 +21,7 @@ pub enum Outbound {
 
 /// Decides about a TCP dial of an enrolled pod.
 #[inline(always)]
-pub fn outbound(world: &impl World, pod: &PodEntry, dst: Addr, port: u16, spread: u32) -> Outbound {
+pub fn outbound(world: &impl World, pod: &PodEntry, dst: Addr, port: u16) -> Outbound {
     if dst.is_loopback() || dst == pod.v4 || dst == pod.v6 {
         return Outbound::Pass(Verdict::Own);
     }
@@ -36,8 +36,8 @@ pub fn outbound(world: &impl World, pod: &PodEntry, dst: Addr, port: u16, spread
         return Outbound::Pass(Verdict::NoFamily);
     }
     Outbound::Redirect {
-        addr: capture_addr(pod.slot, own, spread),
-        port: capture_port(spread),
+        addr: capture_addr(pod.slot, own, pod.dials),
+        port: capture_port(pod.dials),
         own,
     }
 }
@@ -77,20 +77,21 @@ pub fn inbound(remote: Addr, local: Addr, local_port: u16) -> Inbound {
     Inbound::Arrival
 }
 
-/// IPv4: `127.64.0.0/10` with the pod's slot and twelve bits of spread. IPv6 has one loopback
+/// IPv4: `127.64.0.0/10` with the pod's slot and twelve bits of the
+/// pod's count of dials. IPv6 has one loopback
 /// address: the pod's own, where the ports alone spread.
 #[inline(always)]
-fn capture_addr(slot: u32, own: Addr, spread: u32) -> Addr {
+fn capture_addr(slot: u32, own: Addr, dials: u32) -> Addr {
     if !own.is_v4() {
         return own;
     }
-    let host = ((slot & 0x3ff) << 12) | ((spread >> 12) & 0xfff);
+    let host = ((slot & 0x3ff) << 12) | ((dials >> 12) & 0xfff);
     Addr::from_v4_word((u32::from_be_bytes(CAPTURE_NET_V4) | host).to_be())
 }
 
 #[inline(always)]
-fn capture_port(spread: u32) -> u16 {
-    CAPTURE_PORT_FIRST + (spread as u16 & (CAPTURE_PORTS - 1))
+fn capture_port(dials: u32) -> u16 {
+    CAPTURE_PORT_FIRST + (dials as u16 & (CAPTURE_PORTS - 1))
 }
 
 #[inline(always)]
@@ -102,14 +103,4 @@ fn is_capture_addr(addr: Addr) -> bool {
 #[inline(always)]
 fn is_capture_port(port: u16) -> bool {
     port >= CAPTURE_PORT_FIRST
-}
-
-/// Scatters a socket cookie, which counts up, over 32 bits (the finaliser of MurmurHash3).
-#[inline(always)]
-pub fn spread(cookie: u64) -> u32 {
-    let mut x = cookie;
-    x ^= x >> 33;
-    x = x.wrapping_mul(0xff51_afd7_ed55_8ccd);
-    x ^= x >> 33;
-    (x >> 16) as u32
 }

@@ -51,7 +51,10 @@ fn publish(ctx: &SockOpsContext) {
     let handed = SockState::new(kind, state.addr, state.port, state.own);
     if HANDOFFS.insert(flow, handed, 0).is_err() {
         count(Verdict::HandoffFailed);
-        error!(ctx, "a captured dial to port {} could not be handed over", state.port);
+        error!(
+            ctx,
+            "a captured dial to port {} could not be handed over", state.port
+        );
     }
 }
 

@@ -66,10 +66,14 @@ async fn idle(workers: &Workers) {
 }
 
 async fn end_rest(workers: &Workers) {
-    warn!(connections = workers.connections(), "ending what is still open");
+    warn!(
+        connections = workers.connections(),
+        "ending what is still open"
+    );
     let told = workers.clone();
     // Waits where a thread's queue is full.
-    let _ = tokio::task::spawn_blocking(move || told.tell(|| Command::EndAll(Reason::Draining))).await;
+    let _ =
+        tokio::task::spawn_blocking(move || told.tell(|| Command::EndAll(Reason::Draining))).await;
     let _ = timeout_at(Instant::now() + END_LIMIT, idle(workers)).await;
 }
 

@@ -19,7 +19,9 @@ pub enum AppError {
     },
     #[error("cannot listen for signals: {0}")]
     Signals(io::Error),
-    #[error("the thread that applies configuration ended; the log says why. Capture stays as it was: start the agent again")]
+    #[error(
+        "the thread that applies configuration ended; the log says why. Capture stays as it was: start the agent again"
+    )]
     WriterGone,
 }
 

@@ -48,7 +48,9 @@ impl Health {
             match pod.stage {
                 Stage::Captured | Stage::Leaving => {}
                 Stage::Waiting => missing.push(format!("{} is not captured: {why}", pod.name)),
-                Stage::Proving => missing.push(format!("{}: capture is not proven: {why}", pod.name)),
+                Stage::Proving => {
+                    missing.push(format!("{}: capture is not proven: {why}", pod.name))
+                }
             }
         }
         if missing.is_empty() {

@@ -76,22 +76,30 @@ pub fn run(settings: &AgentSettings) -> Result<(), AppError> {
     });
     let workers = Workers::start(settings.threads(), &shared)?;
     let health = Arc::new(Health::default());
-    let events = start_writer(settings, &runtime, WriterParts {
-        datapath,
-        workers: &workers,
-        identities,
-        telemetry: telemetry.clone(),
-        snapshot: Arc::clone(&snapshot),
-        health: Arc::clone(&health),
-        clock,
-    })?;
+    let events = start_writer(
+        settings,
+        &runtime,
+        WriterParts {
+            datapath,
+            workers: &workers,
+            identities,
+            telemetry: telemetry.clone(),
+            snapshot: Arc::clone(&snapshot),
+            health: Arc::clone(&health),
+            clock,
+        },
+    )?;
     start_source(settings, &events)?;
-    start_admin(settings, &runtime, AdminParts {
-        telemetry: telemetry.clone(),
-        snapshot,
-        health,
-        workers: workers.clone(),
-    });
+    start_admin(
+        settings,
+        &runtime,
+        AdminParts {
+            telemetry: telemetry.clone(),
+            snapshot,
+            health,
+            workers: workers.clone(),
+        },
+    );
     info!(
         version = env!("CARGO_PKG_VERSION"),
         node = settings.node,
@@ -209,7 +217,12 @@ struct AdminParts {
 }
 
 fn start_admin(settings: &AgentSettings, runtime: &Runtime, parts: AdminParts) {
-    let AdminParts { telemetry, snapshot, health, workers } = parts;
+    let AdminParts {
+        telemetry,
+        snapshot,
+        health,
+        workers,
+    } = parts;
     let readiness = Arc::clone(&health);
     let admin = Admin::new(Sources {
         telemetry,

@@ -101,13 +101,15 @@ impl DeltaSink for EventSender {
 
 /// Runs probes on threads that may block.
 pub(super) fn start_probes(runtime: Handle, events: EventSender) -> StartProbe {
-    Box::new(move |pod: ObjectName, id: CaptureId, net: Arc<dyn PodNet>| {
-        let events = events.clone();
-        runtime.spawn_blocking(move || {
-            let outcome = net.probe();
-            events.send(Event::Probed { pod, id, outcome });
-        });
-    })
+    Box::new(
+        move |pod: ObjectName, id: CaptureId, net: Arc<dyn PodNet>| {
+            let events = events.clone();
+            runtime.spawn_blocking(move || {
+                let outcome = net.probe();
+                events.send(Event::Probed { pod, id, outcome });
+            });
+        },
+    )
 }
 
 pub(super) struct Writer {
@@ -137,7 +139,10 @@ impl Writer {
             let now = self.clock.now();
             let round = *self.state.next_round.get_or_insert(now + ROUND);
             let wait = due.map_or(round, |due: Instant| due.min(round));
-            match queue.events.recv_timeout(wait.saturating_duration_since(now)) {
+            match queue
+                .events
+                .recv_timeout(wait.saturating_duration_since(now))
+            {
                 Ok(Event::Finish { release, done }) => {
                     self.finish(release);
                     let _ = done.send(());
@@ -188,7 +193,9 @@ impl Writer {
             .config_applied(new.generation, rejected, now);
         if old.mesh != new.mesh {
             self.telemetry.set_access_log(new.mesh.access_log);
-            self.identities.trust().set_aliases(&new.mesh.trust_domain_aliases);
+            self.identities
+                .trust()
+                .set_aliases(&new.mesh.trust_domain_aliases);
         }
         if judged_differently(&old, &new) {
             self.workers.tell(|| Command::JudgeAgain);
@@ -255,7 +262,10 @@ impl Writer {
     fn publish(&mut self) {
         self.state.health.pods = self.enroll.status();
         let pods = &self.state.health.pods;
-        let captured = pods.iter().filter(|pod| pod.stage == Stage::Captured).count();
+        let captured = pods
+            .iter()
+            .filter(|pod| pod.stage == Stage::Captured)
+            .count();
         let pending = pods
             .iter()
             .filter(|pod| matches!(pod.stage, Stage::Waiting | Stage::Proving))
@@ -283,7 +293,8 @@ impl Writer {
 
 /// Whether PeerAuthentication may say another thing of an open connection.
 fn judged_differently(old: &Snapshot, new: &Snapshot) -> bool {
-    !old.peer_authentications().ptr_eq(new.peer_authentications())
+    !old.peer_authentications()
+        .ptr_eq(new.peer_authentications())
         || !old.local().ptr_eq(new.local())
         || old.mesh.root_namespace != new.mesh.root_namespace
 }

@@ -24,7 +24,10 @@ pub(super) fn run(args: &Args) -> ExitCode {
             Outcome::Fine(found) => println!("ok       {:<14} {found}", check.name),
             Outcome::Missing { found, remedy } => {
                 missing_count += 1;
-                println!("MISSING  {:<14} {found}\n         remedy: {remedy}", check.name);
+                println!(
+                    "MISSING  {:<14} {found}\n         remedy: {remedy}",
+                    check.name
+                );
             }
         }
     }

@@ -18,7 +18,12 @@ struct Cli {
     command: Command,
 }
 
-const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("WEIR_GIT_COMMIT"), ")");
+const VERSION: &str = concat!(
+    env!("CARGO_PKG_VERSION"),
+    " (",
+    env!("WEIR_GIT_COMMIT"),
+    ")"
+);
 
 #[derive(Subcommand)]
 enum Command {

@@ -27,7 +27,10 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         println!("{count:>6} {kind:?} (not acted upon by this version)");
     }
     if report.foreign > 0 {
-        println!("{:>6} of kinds that are not Weir's business", report.foreign);
+        println!(
+            "{:>6} of kinds that are not Weir's business",
+            report.foreign
+        );
     }
     if report.problems.is_empty() {
         println!("valid");

@@ -148,10 +148,18 @@ impl Capture for Datapath {
         for ip in &pod.ips {
             // Another pod may have the address by now.
             let addr = Addr::from(*ip);
-            if self.maps.local.get(&addr, 0).is_ok_and(|entry| entry.slot == id.0) {
+            if self
+                .maps
+                .local
+                .get(&addr, 0)
+                .is_ok_and(|entry| entry.slot == id.0)
+            {
                 gone(self.maps.local.remove(&addr), "LOCAL")?;
                 for direction in [Direction::Outbound, Direction::Inbound] {
-                    gone(self.maps.listeners.remove(&listener_key(*ip, direction)), "LISTENERS")?;
+                    gone(
+                        self.maps.listeners.remove(&listener_key(*ip, direction)),
+                        "LISTENERS",
+                    )?;
                 }
             }
         }
@@ -198,9 +206,13 @@ impl Datapath {
     fn forget_strange_skips(&mut self) -> Result<(), DatapathError> {
         let ports: Vec<PortKey> = self.maps.skip_ports.keys().filter_map(Result::ok).collect();
         for key in ports {
-            let wanted = self.captures.pods.get(&CaptureId(key.slot)).is_some_and(|pod| {
-                port_keys(CaptureId(key.slot), &pod.skips).any(|ours| ours == key)
-            });
+            let wanted = self
+                .captures
+                .pods
+                .get(&CaptureId(key.slot))
+                .is_some_and(|pod| {
+                    port_keys(CaptureId(key.slot), &pod.skips).any(|ours| ours == key)
+                });
             if !wanted {
                 gone(self.maps.skip_ports.remove(&key), "SKIP_PORTS")?;
             }
@@ -281,8 +293,9 @@ impl CapturedPod {
         let mut shares: Vec<PodListeners> = (0..workers).map(|_| PodListeners::default()).collect();
         for ip in &self.ips {
             for direction in [Direction::Outbound, Direction::Inbound] {
-                let group = sockets::listeners(netns, Domain::for_address((*ip, 0).into()), workers)
-                    .map_err(failed)?;
+                let group =
+                    sockets::listeners(netns, Domain::for_address((*ip, 0).into()), workers)
+                        .map_err(failed)?;
                 if let Some(first) = group.first() {
                     let first = first.try_clone().map_err(failed)?;
                     self.listeners.push((listener_key(*ip, direction), first));
@@ -307,7 +320,7 @@ impl CapturedPod {
             v4: of_family(true),
             v6: of_family(false),
             slot: id.0,
-            reserved: 0,
+            dials: 0,
         }
     }
 }

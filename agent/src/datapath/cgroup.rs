@@ -34,7 +34,10 @@ fn unescape(field: &str) -> PathBuf {
     let mut rest = field;
     while let Some((before, after)) = rest.split_once('\\') {
         path.push_str(before);
-        match after.get(..3).and_then(|octal| u8::from_str_radix(octal, 8).ok()) {
+        match after
+            .get(..3)
+            .and_then(|octal| u8::from_str_radix(octal, 8).ok())
+        {
             Some(byte) => {
                 path.push(char::from(byte));
                 rest = &after[3..];

@@ -33,9 +33,10 @@ impl Destinations {
             Some(old) => {
                 for change in old.destinations().diff(snapshot.destinations()) {
                     let done = match change {
-                        DiffItem::Add(ip, kind) | DiffItem::Update { new: (ip, kind), .. } => {
-                            insert(map, *ip, *kind)
-                        }
+                        DiffItem::Add(ip, kind)
+                        | DiffItem::Update {
+                            new: (ip, kind), ..
+                        } => insert(map, *ip, *kind),
                         DiffItem::Remove(ip, _) => remove(map, (*ip).into()),
                     };
                     outcome = outcome.and(done);

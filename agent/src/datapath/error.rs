@@ -24,7 +24,9 @@ pub enum DatapathError {
          is missing"
     )]
     Load(#[from] aya::EbpfError),
-    #[error("the kernel refused the BPF program {name}: {source}; `weir check` says what is missing")]
+    #[error(
+        "the kernel refused the BPF program {name}: {source}; `weir check` says what is missing"
+    )]
     Program {
         name: &'static str,
         source: aya::programs::ProgramError,
@@ -37,7 +39,10 @@ pub enum DatapathError {
         source: aya::maps::MapError,
     },
     #[error("cannot attach {name}: {source}; CAP_BPF and CAP_NET_ADMIN are needed")]
-    Attach { name: &'static str, source: io::Error },
+    Attach {
+        name: &'static str,
+        source: io::Error,
+    },
     #[error("cannot pin at {}: {source}; is it a bpffs?", path.display())]
     Pin { path: PathBuf, source: io::Error },
     #[error("cannot {action} in the network namespace {netns}: {source}")]

@@ -16,7 +16,10 @@ use tracing::{debug, info};
 use weir_abi::{ABI_VERSION, Meta};
 
 use super::{
-    Datapath, DatapathError, Maps, capture::Captures, destinations::Destinations, pins::Pins,
+    Datapath, DatapathError, Maps,
+    capture::Captures,
+    destinations::Destinations,
+    pins::Pins,
     sys::{self, AttachType},
 };
 
@@ -77,7 +80,13 @@ impl Datapath {
         let generation = next_generation(&mut maps.meta)?;
         for program in programs {
             let (name, attach_type, program) = program?;
-            attach(&pins.link(name), name, program.as_fd(), cgroup.as_fd(), attach_type)?;
+            attach(
+                &pins.link(name),
+                name,
+                program.as_fd(),
+                cgroup.as_fd(),
+                attach_type,
+            )?;
         }
         info!(
             bpffs = %settings.bpffs.display(),

@@ -73,7 +73,8 @@ impl Datapath {
     /// When a map is full or refuses an entry; what could be written is written.
     pub fn follow(&mut self, snapshot: &Arc<Snapshot>) -> Result<(), DatapathError> {
         self.check_owner()?;
-        self.destinations.follow(&mut self.maps.destinations, snapshot)
+        self.destinations
+            .follow(&mut self.maps.destinations, snapshot)
     }
 
     /// Whether no other agent has taken over the pins since.
@@ -103,8 +104,8 @@ impl Datapath {
 
     /// Reads the kernel's counters; callable from any thread.
     pub fn verdict_reader(&self) -> Result<VerdictReader, DatapathError> {
-        let data = MapData::from_pin(self.pins.map("VERDICTS"))
-            .map_err(DatapathError::map("VERDICTS"))?;
+        let data =
+            MapData::from_pin(self.pins.map("VERDICTS")).map_err(DatapathError::map("VERDICTS"))?;
         let map = aya::maps::Map::from_map_data(data).map_err(DatapathError::map("VERDICTS"))?;
         Ok(VerdictReader(
             map.try_into().map_err(DatapathError::map("VERDICTS"))?,

@@ -135,10 +135,13 @@ impl Pins {
         }
         let data = MapData::from_pin(&path).map_err(|error| error.to_string())?;
         let map = Map::from_map_data(data).map_err(|error| error.to_string())?;
-        let array: aya::maps::Array<_, Meta> = map.try_into().map_err(
-            |error: aya::maps::MapError| error.to_string(),
-        )?;
-        array.get(&0, 0).map(Some).map_err(|error| error.to_string())
+        let array: aya::maps::Array<_, Meta> = map
+            .try_into()
+            .map_err(|error: aya::maps::MapError| error.to_string())?;
+        array
+            .get(&0, 0)
+            .map(Some)
+            .map_err(|error| error.to_string())
     }
 
     fn check(&self, layout: &Layout) -> Result<(), String> {

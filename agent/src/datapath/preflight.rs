@@ -54,7 +54,9 @@ fn missing(found: impl Into<String>, remedy: impl Into<String>) -> Outcome {
 }
 
 fn kernel(release: &str) -> Outcome {
-    let mut numbers = release.split(['.', '-']).map_while(|part| part.parse::<u32>().ok());
+    let mut numbers = release
+        .split(['.', '-'])
+        .map_while(|part| part.parse::<u32>().ok());
     let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
     if version >= KERNEL_MIN {
         fine(release)
@@ -101,9 +103,21 @@ fn cgroup2(given: Option<PathBuf>) -> Outcome {
 /// capabilities(7), with why each is needed.
 const CAPABILITIES: [(&str, u32, &str); 4] = [
     ("CAP_BPF", 39, "load BPF programs and maps"),
-    ("CAP_PERFMON", 38, "let the verifier follow pointers in BPF programs"),
-    ("CAP_NET_ADMIN", 12, "attach to cgroups and network namespaces"),
-    ("CAP_SYS_ADMIN", 21, "open sockets in pods' network namespaces (setns)"),
+    (
+        "CAP_PERFMON",
+        38,
+        "let the verifier follow pointers in BPF programs",
+    ),
+    (
+        "CAP_NET_ADMIN",
+        12,
+        "attach to cgroups and network namespaces",
+    ),
+    (
+        "CAP_SYS_ADMIN",
+        21,
+        "open sockets in pods' network namespaces (setns)",
+    ),
 ];
 
 fn capabilities(status: &str) -> impl Iterator<Item = Check> {
@@ -136,7 +150,10 @@ fn bpf_file_system(folder: &Path) -> Outcome {
             format!("{} is not on a bpffs", folder.display()),
             "mount one: `mount -t bpf bpf /sys/fs/bpf`",
         ),
-        Err(error) => missing(error.to_string(), "mount one: `mount -t bpf bpf /sys/fs/bpf`"),
+        Err(error) => missing(
+            error.to_string(),
+            "mount one: `mount -t bpf bpf /sys/fs/bpf`",
+        ),
     }
 }
 

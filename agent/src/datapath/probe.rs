@@ -47,9 +47,9 @@ fn dial(pod: &PodSockets, direction: &'static str, to: SocketAddr) -> Result<(),
 }
 
 fn answer(pod: &PodSockets, to: SocketAddr) -> io::Result<ProbeToken> {
-    let socket = pod.netns.enter(|| {
-        Socket::new(Domain::for_address(to), Type::STREAM, Some(Protocol::TCP))
-    })?;
+    let socket = pod
+        .netns
+        .enter(|| Socket::new(Domain::for_address(to), Type::STREAM, Some(Protocol::TCP)))?;
     socket.connect_timeout(&to.into(), PROBE_TIMEOUT)?;
     socket.set_read_timeout(Some(PROBE_TIMEOUT))?;
     let mut token = ProbeToken::default();

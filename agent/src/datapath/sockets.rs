@@ -19,7 +19,11 @@ const BACKLOG: i32 = 4096;
 /// Opens one listener for each data-plane thread, on loopback, at a port of the kernel's choice:
 /// nothing reaches them but what `sk_lookup` steers there, which asks for neither address nor
 /// port. They share the port (SO_REUSEPORT), and the kernel spreads connections over them.
-pub(super) fn listeners(netns: &Netns, domain: Domain, count: usize) -> io::Result<Vec<TcpListener>> {
+pub(super) fn listeners(
+    netns: &Netns,
+    domain: Domain,
+    count: usize,
+) -> io::Result<Vec<TcpListener>> {
     netns.enter(|| {
         let loopback = match domain {
             Domain::IPV6 => SocketAddr::from((Ipv6Addr::LOCALHOST, 0)),

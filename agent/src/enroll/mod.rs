@@ -12,12 +12,16 @@
 
 mod pod;
 
-use std::{collections::BTreeMap, sync::Arc, time::{Duration, Instant}};
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use tracing::{info, warn};
 
-pub use pod::{PodStatus, Stage};
 use pod::{Attempt, Phase, TrackedPod};
+pub use pod::{PodStatus, Stage};
 
 use crate::model::{
     names::ObjectName,
@@ -286,7 +290,9 @@ fn capture<C: Capture, S: PodSink>(
     sink: &mut S,
     workload: &Arc<Workload>,
 ) -> Result<(CaptureId, Arc<dyn PodNet>), String> {
-    let opened: OpenedPod = capture.open(&workload.pod).map_err(|error| error.to_string())?;
+    let opened: OpenedPod = capture
+        .open(&workload.pod)
+        .map_err(|error| error.to_string())?;
     let (id, net) = (opened.id, Arc::clone(&opened.net));
     sink.add(workload, opened);
     let activated = capture

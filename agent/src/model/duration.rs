@@ -6,7 +6,9 @@ use thiserror::Error;
 
 /// Why a text is not a duration.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
-#[error("a duration is written as up to four of h, m, s and ms, each with up to five digits: 500ms, 10s, 1h30m")]
+#[error(
+    "a duration is written as up to four of h, m, s and ms, each with up to five digits: 500ms, 10s, 1h30m"
+)]
 pub struct DurationError;
 
 /// Reads `^([0-9]{1,5}(h|m|s|ms)){1,4}$`.
@@ -30,7 +32,11 @@ pub fn parse(text: &str) -> Result<Duration, DurationError> {
         total += Duration::from_millis(number * unit_ms);
         parts += 1;
     }
-    if parts == 0 { Err(DurationError) } else { Ok(total) }
+    if parts == 0 {
+        Err(DurationError)
+    } else {
+        Ok(total)
+    }
 }
 
 #[cfg(test)]

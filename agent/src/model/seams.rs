@@ -66,7 +66,11 @@ pub struct ProbeError {
 
 impl fmt::Display for ProbeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the {} path is not captured: {}", self.direction, self.reason)
+        write!(
+            f,
+            "the {} path is not captured: {}",
+            self.direction, self.reason
+        )
     }
 }
 

@@ -113,10 +113,18 @@ fn baggage(workload: &Workload) -> Option<HeaderValue> {
         let found = names.iter().find_map(|name| pod.labels.get(*name));
         found.map_or_else(|| Arc::clone(&pod.workload_name), Arc::clone)
     };
-    let service = label(&["service.istio.io/canonical-name", "app.kubernetes.io/name", "app"]);
-    let version = ["service.istio.io/canonical-revision", "app.kubernetes.io/version", "version"]
-        .iter()
-        .find_map(|name| pod.labels.get(*name));
+    let service = label(&[
+        "service.istio.io/canonical-name",
+        "app.kubernetes.io/name",
+        "app",
+    ]);
+    let version = [
+        "service.istio.io/canonical-revision",
+        "app.kubernetes.io/version",
+        "version",
+    ]
+    .iter()
+    .find_map(|name| pod.labels.get(*name));
     let mut text = format!(
         "k8s.namespace.name={},k8s.deployment.name={},service.name={service}",
         pod.name.namespace, pod.workload_name

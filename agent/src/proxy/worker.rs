@@ -31,7 +31,7 @@ use crate::{
         snapshot::Snapshot,
     },
     telemetry::{Metrics, Reason, Telemetry, WorkerTelemetry},
-    transport::{hbone::pool::Pool, listen, limits::INBOUND_HANDSHAKES_MAX},
+    transport::{hbone::pool::Pool, limits::INBOUND_HANDSHAKES_MAX, listen},
 };
 
 /// Commands that wait for a thread; a full queue holds back the control side.
@@ -66,7 +66,10 @@ pub enum Command {
         token: ProbeToken,
         listeners: PodListeners,
     },
-    UpdatePod { id: CaptureId, workload: Arc<Workload> },
+    UpdatePod {
+        id: CaptureId,
+        workload: Arc<Workload>,
+    },
     CloseListeners(CaptureId),
     RemovePod(CaptureId),
     /// Policies changed: judge open connections again.
@@ -141,7 +144,14 @@ impl Worker {
 
     fn obey(self: &Rc<Self>, command: Command) {
         match command {
-            Command::AddPod { id, workload, net, identity, token, listeners } => {
+            Command::AddPod {
+                id,
+                workload,
+                net,
+                identity,
+                token,
+                listeners,
+            } => {
                 let pod = Rc::new(LocalPod::new(id, workload, net, identity, token));
                 self.index(&pod);
                 if let Some(old) = self.pods.borrow_mut().insert(id, Rc::clone(&pod)) {
@@ -194,7 +204,9 @@ impl Worker {
     /// Nothing new is done for the pod; what is open keeps it alive.
     fn forget(&self, id: CaptureId) -> Option<Rc<LocalPod>> {
         let pod = self.pods.borrow_mut().remove(&id)?;
-        self.by_ip.borrow_mut().retain(|_, other| !Rc::ptr_eq(other, &pod));
+        self.by_ip
+            .borrow_mut()
+            .retain(|_, other| !Rc::ptr_eq(other, &pod));
         self.pool.retire_source(&pod.workload().pod.uid);
         Some(pod)
     }

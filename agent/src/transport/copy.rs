@@ -381,7 +381,11 @@ impl Ended {
 
 /// NO_ERROR and CANCEL: the peer wants no more, which is not a reset of its application.
 fn is_end_of_stream(error: &h2::Error) -> bool {
-    error.is_reset() && matches!(error.reason(), Some(h2::Reason::NO_ERROR | h2::Reason::CANCEL))
+    error.is_reset()
+        && matches!(
+            error.reason(),
+            Some(h2::Reason::NO_ERROR | h2::Reason::CANCEL)
+        )
 }
 
 /// From the socket into the tunnel.
@@ -413,8 +417,7 @@ impl IntoTunnel {
             match to.send_data(bytes, last) {
                 Ok(()) => {}
                 // The stream is closed already: what closed it is seen by the other direction.
-                Err(error) if is_end_of_stream(&error) => self.done = true,
-                Err(error) => return Poll::Ready(Err(Ended::from_h2(&error))),
+                Err(_) => self.done = true,
             }
             if last {
                 self.done = true;

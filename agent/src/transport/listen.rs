@@ -1,10 +1,6 @@
 //! Accepting, without giving up when the process runs out of descriptors.
 
-use std::{
-    io,
-    net::SocketAddr,
-    time::Duration,
-};
+use std::{io, net::SocketAddr, time::Duration};
 
 use tokio::{
     net::{TcpListener, TcpStream},

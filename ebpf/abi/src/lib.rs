@@ -46,7 +46,9 @@ pub const SKIP_CIDRS_MAX: u32 = 16_384;
 /// The agent proves capture by dialling these: reserved addresses that nothing routes.
 pub const PROBE_V4: [u8; 4] = [240, 87, 69, 73];
 /// In the discard-only prefix (RFC 6666).
-pub const PROBE_V6: [u8; 16] = [0x01, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x57, 0x45, 0x49, 0x52];
+pub const PROBE_V6: [u8; 16] = [
+    0x01, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x57, 0x45, 0x49, 0x52,
+];
 
 /// A captured pod, by the cookie of its network namespace.
 #[repr(C)]
@@ -57,7 +59,8 @@ pub struct PodEntry {
     pub v6: Addr,
     /// Below [`PODS_MAX`], one pod's alone.
     pub slot: u32,
-    pub reserved: u32,
+    /// Captured dials so far, counted by the kernel: each gets another rewritten address.
+    pub dials: u32,
 }
 
 /// What the kernel remembers with a socket (BPF_MAP_TYPE_SK_STORAGE). It ends with the socket.
@@ -124,7 +127,7 @@ macro_rules! assert_layout {
 }
 
 assert_layout! {
-    PodEntry: 40, v4 @ 0, v6 @ 16, slot @ 32, reserved @ 36;
+    PodEntry: 40, v4 @ 0, v6 @ 16, slot @ 32, dials @ 36;
     SockState: 40, kind @ 0, port @ 4, reserved @ 6, addr @ 8, own @ 24;
     LocalEntry: 4, slot @ 0;
     Meta: 16, abi_version @ 0, reserved @ 4, generation @ 8;

@@ -20,5 +20,8 @@ fn prefers_the_whole_hierarchy() {
 
 #[test]
 fn says_when_there_is_none() {
-    assert_eq!(find("31 23 0:27 / /sys/fs/cgroup rw - tmpfs tmpfs rw\nrubbish\n"), None);
+    assert_eq!(
+        find("31 23 0:27 / /sys/fs/cgroup rw - tmpfs tmpfs rw\nrubbish\n"),
+        None
+    );
 }

@@ -6,10 +6,22 @@ fn is_fine(outcome: &Outcome) -> bool {
 
 #[test]
 fn knows_old_kernels_from_new_ones() {
-    for release in ["5.14.0", "5.14.0-427.el9.x86_64", "6.1.0-18-amd64", "6.18.44-fc-v595", "10.0"] {
+    for release in [
+        "5.14.0",
+        "5.14.0-427.el9.x86_64",
+        "6.1.0-18-amd64",
+        "6.18.44-fc-v595",
+        "10.0",
+    ] {
         assert!(is_fine(&kernel(release)), "{release}");
     }
-    for release in ["5.13.19", "5.4.0-150-generic", "4.18.0-553.el8", "", "rubbish"] {
+    for release in [
+        "5.13.19",
+        "5.4.0-150-generic",
+        "4.18.0-553.el8",
+        "",
+        "rubbish",
+    ] {
         assert!(!is_fine(&kernel(release)), "{release}");
     }
 }

@@ -48,7 +48,10 @@ async fn plaintext(
     info.destination = Some(workload.clone());
     let mut record = worker.telemetry.begin(info);
 
-    if !snapshot.mtls_mode(&workload, destination.port()).allows_plaintext() {
+    if !snapshot
+        .mtls_mode(&workload, destination.port())
+        .allows_plaintext()
+    {
         reset_on_close(&stream);
         let detail = "the pod is STRICT and the peer does not speak mutual TLS";
         return record.finish(Reason::PlaintextRefused, Some(detail.into()));

@@ -37,7 +37,12 @@ pub(in crate::proxy) async fn serve(worker: Rc<Worker>, pod: Rc<LocalPod>, accep
             let record = worker
                 .telemetry
                 .begin(ConnectionInfo::new(Reporter::Source, peer, own));
-            return refuse(stream, record, Reason::NoOriginalDestination, error.to_string());
+            return refuse(
+                stream,
+                record,
+                Reason::NoOriginalDestination,
+                error.to_string(),
+            );
         }
     };
     let mut record = begin(&worker, &pod, peer, dialled);
@@ -127,7 +132,10 @@ async fn connect(
         info.destination.clone_from(&outcome.destination);
         info.destination_principal = match &outcome.upstream {
             Ok(Upstream::Plain(_)) | Err(_) => None,
-            Ok(_) => outcome.destination.as_ref().map(|workload| workload.identity.clone()),
+            Ok(_) => outcome
+                .destination
+                .as_ref()
+                .map(|workload| workload.identity.clone()),
         };
         match outcome.upstream {
             Ok(upstream) => return Ok(upstream),
@@ -156,8 +164,7 @@ async fn forward(
         Upstream::Local(local) => {
             record.established();
             let meters = (&record, &local.record);
-            let reason =
-                copy::between_sockets(stream, local.stream, &meters, supervision).await;
+            let reason = copy::between_sockets(stream, local.stream, &meters, supervision).await;
             local.record.finish(reason, None);
             reason
         }

@@ -82,7 +82,14 @@ async fn stream_in(worker: Rc<Worker>, pod: Rc<LocalPod>, peer: Rc<Peer>, incomi
         debug!(peer = %peer.address, wanted = ?incoming.wanted(), "not an address of this pod");
         return incoming.refuse(StatusCode::BAD_REQUEST);
     };
-    let mut record = begin(&worker, &pod, &peer, incoming.wanted(), &snapshot, destination);
+    let mut record = begin(
+        &worker,
+        &pod,
+        &peer,
+        incoming.wanted(),
+        &snapshot,
+        destination,
+    );
     drop(snapshot);
     let Some(registered) = worker.register(&pod, None) else {
         incoming.refuse(StatusCode::SERVICE_UNAVAILABLE);
@@ -147,7 +154,10 @@ fn destination(snapshot: &Snapshot, pod: &LocalPod, wanted: &Wanted) -> Option<S
         Authority::Service { host, port } => {
             let service = service(snapshot, host)?;
             let (_, set) = service.endpoints_of_port(*port)?;
-            let own = set.endpoints.iter().find(|endpoint| pod.has_address(endpoint.address))?;
+            let own = set
+                .endpoints
+                .iter()
+                .find(|endpoint| pod.has_address(endpoint.address))?;
             SocketAddr::new(own.address, own.port)
         }
     };

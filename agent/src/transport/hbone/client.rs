@@ -15,7 +15,7 @@ use tokio::{
     time::{Instant, sleep_until, timeout},
 };
 
-use super::{forwarded::Forwarded, keepalive, pool::PoolKey};
+use super::{cork::cork, forwarded::Forwarded, keepalive, pool::PoolKey};
 use crate::{
     identity::Material,
     model::{limits::HBONE_PORT, seams::PodNet},
@@ -100,6 +100,7 @@ impl Tunnel {
                 metrics.tls_handshake_failed(TlsSide::Client, error.failure.as_str());
                 TunnelError::Tls(error)
             })?;
+        let (corked, uncork) = cork(stream);
         let handshake = h2::client::Builder::new()
             .initial_window_size(STREAM_WINDOW_BYTES)
             .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
@@ -108,8 +109,9 @@ impl Tunnel {
             .max_send_buffer_size(STREAM_SEND_BUFFER_BYTES)
             .max_concurrent_reset_streams(REMEMBERED_RESETS_MAX)
             .enable_push(false)
-            .handshake(stream);
-        let (requests, mut connection) = match timeout(TLS_HANDSHAKE_TIMEOUT, handshake).await {
+            .handshake(corked);
+        let handshake = timeout(TLS_HANDSHAKE_TIMEOUT, uncork.drive(handshake));
+        let (requests, mut connection) = match handshake.await {
             Ok(Ok(pair)) => pair,
             Ok(Err(error)) => return Err(refused_after_handshake(error, metrics)),
             Err(_elapsed) => return Err(TunnelError::NoAnswer),
@@ -124,11 +126,14 @@ impl Tunnel {
         tokio::task::spawn_local(async move {
             let _guard = guard;
             let alive = keepalive::watch(connection.ping_pong());
-            tokio::select! {
-                _ended = &mut connection => {}
-                () = alive => {}
-                () = running.idle_too_long() => {}
-            }
+            let until_end = async {
+                tokio::select! {
+                    _ended = &mut connection => {}
+                    () = alive => {}
+                    () = running.idle_too_long() => {}
+                }
+            };
+            uncork.drive(until_end).await;
             running.closed.set(true);
             on_end(&running);
         });
@@ -209,7 +214,11 @@ impl Tunnel {
 /// the refusal arrives with the first read.
 fn refused_after_handshake(error: h2::Error, metrics: &Metrics) -> TunnelError {
     match error.get_io() {
-        Some(io) if io.get_ref().is_some_and(|inner| inner.is::<rustls::Error>()) => {
+        Some(io)
+            if io
+                .get_ref()
+                .is_some_and(|inner| inner.is::<rustls::Error>()) =>
+        {
             let error = TlsError::from_io(io);
             metrics.tls_handshake_failed(TlsSide::Client, error.failure.as_str());
             TunnelError::Tls(error)
@@ -231,8 +240,8 @@ pub struct Connect<'a> {
 impl Connect<'_> {
     fn request(&self) -> Result<Request<()>, TunnelError> {
         let invalid = |error: http::Error| TunnelError::Http2(error.to_string());
-        let authority = Uri::try_from(self.destination.to_string())
-            .map_err(|error| invalid(error.into()))?;
+        let authority =
+            Uri::try_from(self.destination.to_string()).map_err(|error| invalid(error.into()))?;
         let mut request = Request::builder()
             .method(Method::CONNECT)
             .uri(authority)

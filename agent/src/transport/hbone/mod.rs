@@ -1,6 +1,7 @@
 //! HBONE: TCP over HTTP/2 CONNECT over mutual TLS, as Istio's ambient mode speaks it.
 
 pub mod client;
+mod cork;
 pub mod forwarded;
 pub mod keepalive;
 pub mod pool;

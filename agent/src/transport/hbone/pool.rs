@@ -226,7 +226,10 @@ impl Entry {
     /// Whether even the least loaded tunnel is busy enough for another beside it.
     fn wants_spread(&self) -> bool {
         self.tunnels.len() < TUNNELS_SPREAD_MAX
-            && self.tunnels.iter().all(|tunnel| tunnel.streams() >= STREAMS_SPREAD)
+            && self
+                .tunnels
+                .iter()
+                .all(|tunnel| tunnel.streams() >= STREAMS_SPREAD)
     }
 }
 

@@ -8,7 +8,11 @@ use http::{HeaderValue, Method, Request, Response, StatusCode};
 use tokio::time::timeout;
 use tracing::debug;
 
-use super::{forwarded::Forwarded, keepalive};
+use super::{
+    cork::{Corked, cork},
+    forwarded::Forwarded,
+    keepalive,
+};
 use crate::transport::{limits::*, tls::TlsStream};
 
 /// What a peer asks for.
@@ -24,7 +28,10 @@ pub struct Wanted {
 pub enum Authority {
     Address(SocketAddr),
     /// A service's name and one of its ports.
-    Service { host: String, port: u16 },
+    Service {
+        host: String,
+        port: u16,
+    },
 }
 
 /// A request that waits for its answer.
@@ -67,6 +74,7 @@ pub async fn serve<H>(
 where
     H: Future<Output = ()> + 'static,
 {
+    let (corked, uncork) = cork(stream);
     let handshake = h2::server::Builder::new()
         .initial_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
@@ -76,11 +84,22 @@ where
         .max_send_buffer_size(STREAM_SEND_BUFFER_BYTES)
         .max_concurrent_reset_streams(REMEMBERED_RESETS_MAX)
         .max_pending_accept_reset_streams(PENDING_RESETS_MAX)
-        .handshake::<_, Bytes>(stream);
-    let mut connection = match timeout(TLS_HANDSHAKE_TIMEOUT, handshake).await {
+        .handshake::<_, Bytes>(corked);
+    let connection = match timeout(TLS_HANDSHAKE_TIMEOUT, uncork.drive(handshake)).await {
         Ok(connection) => connection?,
         Err(_elapsed) => return Ok(()),
     };
+    uncork.drive(serve_streams(connection, handle, drain)).await
+}
+
+async fn serve_streams<H>(
+    mut connection: h2::server::Connection<Corked<TlsStream>, Bytes>,
+    handle: impl Fn(Incoming) -> H,
+    drain: impl Future<Output = ()>,
+) -> Result<(), h2::Error>
+where
+    H: Future<Output = ()> + 'static,
+{
     let alive = keepalive::watch(connection.ping_pong());
     tokio::pin!(alive, drain);
     let mut draining = false;
@@ -144,7 +163,9 @@ impl Authority {
             return Some(Self::Address(address));
         }
         let (host, port) = text.rsplit_once(':')?;
-        let named = host.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.'));
+        let named = host
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.'));
         (named && !host.is_empty()).then_some(Self::Service {
             host: host.to_ascii_lowercase(),
             port: port.parse().ok()?,

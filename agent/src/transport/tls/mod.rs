@@ -63,7 +63,9 @@ pub async fn connect(
     material: &Material,
     expected: &SpiffeId,
 ) -> Result<TlsStream, TlsError> {
-    let address = stream.peer_addr().map_err(|error| TlsError::from_io(&error))?;
+    let address = stream
+        .peer_addr()
+        .map_err(|error| TlsError::from_io(&error))?;
     let connector = TlsConnector::from(material.client_config(vec![expected.clone()]));
     let handshake = connector.connect(ServerName::from(address.ip()), ReadAhead::new(stream));
     match timeout(TLS_HANDSHAKE_TIMEOUT, handshake).await {

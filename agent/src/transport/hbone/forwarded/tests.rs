@@ -26,7 +26,15 @@ fn takes_the_first_of_several() {
 
 #[test]
 fn ignores_what_is_no_address() {
-    for text in ["", "for", "for=", "for=unknown", "for=_hidden", "for=10.0.0.1", "by=10.0.0.1:80"] {
+    for text in [
+        "",
+        "for",
+        "for=",
+        "for=unknown",
+        "for=_hidden",
+        "for=10.0.0.1",
+        "by=10.0.0.1:80",
+    ] {
         assert_eq!(read(text), Forwarded::default(), "{text}");
     }
     let not_text = HeaderValue::from_bytes(b"for=\xff").unwrap();

@@ -3,8 +3,14 @@ use super::*;
 #[test]
 fn reads_addresses_and_service_names() {
     for (text, wanted) in [
-        ("10.0.0.1:80", Some(Authority::Address("10.0.0.1:80".parse().unwrap()))),
-        ("[fd00::1]:80", Some(Authority::Address("[fd00::1]:80".parse().unwrap()))),
+        (
+            "10.0.0.1:80",
+            Some(Authority::Address("10.0.0.1:80".parse().unwrap())),
+        ),
+        (
+            "[fd00::1]:80",
+            Some(Authority::Address("[fd00::1]:80".parse().unwrap())),
+        ),
         (
             "Web.shop.svc.cluster.local:80",
             Some(Authority::Service {
