@@ -63,14 +63,8 @@ impl Datapath {
         let pins = Pins::open(&settings.bpffs)?;
         pins.drop_unusable_maps();
 
-        let mut loader = EbpfLoader::new();
-        for name in Pins::map_names() {
-            loader.map_pin_path(name, pins.map(name));
-        }
-        loader.override_global("AYA_LOG_LEVEL", &settings.log_level, false);
-        let mut ebpf = loader.load(OBJECT)?;
-
         let cgroup = open_cgroup(&settings.cgroup)?;
+        let mut ebpf = load_object(&pins, settings.log_level)?;
         let programs = HOOKS.map(|(name, attach_type)| {
             load_program(&mut ebpf, name).map(|program| (name, attach_type, program))
         });
@@ -105,6 +99,21 @@ impl Datapath {
             ebpf,
         })
     }
+}
+
+fn load_object(pins: &Pins, log_level: u8) -> Result<Ebpf, DatapathError> {
+    let mut loader = EbpfLoader::new();
+    for name in Pins::map_names() {
+        loader.map_pin_path(name, pins.map(name));
+    }
+    loader.override_global("AYA_LOG_LEVEL", &log_level, false);
+    let ebpf = loader.load(OBJECT)?;
+    drop(loader);
+    // SAFETY: takes no pointer; it may be called at any time, also where another allocator is in
+    // use. aya has parsed the kernel's whole BTF, whether needed or not; the 20 MiB that it took
+    // would stay with this thread, which allocates little from now on.
+    unsafe { libmimalloc_sys::mi_collect(true) };
+    Ok(ebpf)
 }
 
 /// Whether this binary has its BPF programs.
