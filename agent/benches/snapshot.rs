@@ -11,8 +11,8 @@ use std::{
     fmt::Write as _,
     fs,
     hint::black_box,
-    net::{IpAddr, Ipv4Addr},
     io::Write as _,
+    net::{IpAddr, Ipv4Addr},
     path::Path,
     process::Command,
     sync::{Arc, mpsc},
@@ -80,29 +80,38 @@ fn load(folder: &Path) {
     let mut fold = Fold::new("cluster.local", "node-1");
     let changes = delta.changes.len();
     let snapshot = fold.apply(delta, Instant::now());
-    let loaded = started.elapsed();
+    let (loaded, cpu) = (started.elapsed(), cpu_time());
     let peak = resident_kib() - before;
     // What the load needed for a moment goes back to the system.
     thread::sleep(Duration::from_secs(1));
     let resident = resident_kib() - before;
     println!(
-        "{changes} objects ({} services, {} endpoints, {} pods): read {read:.2?}, read and folded {loaded:.2?}; \
+        "{changes} objects ({} services, {} endpoints, {} pods): read {read:.2?}, read and folded {loaded:.2?}, {cpu:.2?} of CPU; \
          memory of source and model {:.1} MiB ({:.1} MiB while loading)",
         snapshot.services().len(),
-        snapshot.services().values().map(|s| s.endpoints[0].endpoints.len()).sum::<usize>(),
+        snapshot
+            .services()
+            .values()
+            .map(|s| s.endpoints[0].endpoints.len())
+            .sum::<usize>(),
         snapshot.workloads().len(),
         resident as f64 / 1024.0,
         peak as f64 / 1024.0,
     );
     let name = folder.join("f-0.yaml");
-    let text = fs::read_to_string(&name).unwrap().replacen("10.0.0.0", "10.255.0.1", 1);
+    let text = fs::read_to_string(&name)
+        .unwrap()
+        .replacen("10.0.0.0", "10.255.0.1", 1);
     let started = Instant::now();
     fs::write(&name, text).unwrap();
     let delta = deltas.recv().unwrap();
     let seen = started.elapsed();
     let folding = Instant::now();
     fold.apply(delta, Instant::now());
-    println!("one endpoint changed in its file: in a delta after {seen:.2?}, folded in {:.2?}", folding.elapsed());
+    println!(
+        "one endpoint changed in its file: in a delta after {seen:.2?}, folded in {:.2?}",
+        folding.elapsed()
+    );
 }
 
 struct Sink(mpsc::Sender<Delta>);
@@ -113,9 +122,29 @@ impl DeltaSink for Sink {
     }
 }
 
+/// What this process has had of all cores, which other work on the machine does not change.
+fn cpu_time() -> Duration {
+    let mut usage = std::mem::MaybeUninit::<libc::rusage>::zeroed();
+    // SAFETY: getrusage fills the struct it is given, and RUSAGE_SELF is always valid.
+    let usage = unsafe {
+        assert_eq!(libc::getrusage(libc::RUSAGE_SELF, usage.as_mut_ptr()), 0);
+        usage.assume_init()
+    };
+    let duration = |time: libc::timeval| {
+        Duration::new(
+            u64::try_from(time.tv_sec).unwrap(),
+            1_000 * u32::try_from(time.tv_usec).unwrap(),
+        )
+    };
+    duration(usage.ru_utime) + duration(usage.ru_stime)
+}
+
 fn resident_kib() -> i64 {
     let status = fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+    let line = status
+        .lines()
+        .find(|line| line.starts_with("VmRSS:"))
+        .unwrap();
     line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }
 
@@ -188,21 +217,46 @@ fn upsert(kind: Kind, name: ObjectName, resource: Resource) -> Change {
 }
 
 fn service(name: &ObjectName, index: usize) -> Change {
-    let ports = vec![ServicePort { name: "http".into(), port: 80, app_protocol: None }];
-    let service = Service { name: name.clone(), vips: vec![vip(index)], ports };
-    upsert(Kind::Service, name.clone(), Resource::Service(service.into()))
+    let ports = vec![ServicePort {
+        name: "http".into(),
+        port: 80,
+        app_protocol: None,
+    }];
+    let service = Service {
+        name: name.clone(),
+        vips: vec![vip(index)],
+        ports,
+    };
+    upsert(
+        Kind::Service,
+        name.clone(),
+        Resource::Service(service.into()),
+    )
 }
 
 fn slice(name: &str, service: &ObjectName, addresses: impl Iterator<Item = IpAddr>) -> Change {
-    let conditions = Conditions { ready: true, serving: true, terminating: false };
-    let endpoints = addresses.map(|address| SliceEndpoint { address, conditions, node: None, zone: None });
+    let conditions = Conditions {
+        ready: true,
+        serving: true,
+        terminating: false,
+    };
+    let endpoints = addresses.map(|address| SliceEndpoint {
+        address,
+        conditions,
+        node: None,
+        zone: None,
+    });
     let slice = EndpointSlice {
         name: ObjectName::new(Arc::clone(&service.namespace), name),
         service: Arc::clone(&service.name),
         ports: vec![("http".into(), 8080)],
         endpoints: endpoints.collect(),
     };
-    upsert(Kind::EndpointSlice, slice.name.clone(), Resource::EndpointSlice(slice.into()))
+    upsert(
+        Kind::EndpointSlice,
+        slice.name.clone(),
+        Resource::EndpointSlice(slice.into()),
+    )
 }
 
 fn pod(name: &ObjectName, index: usize) -> Change {
@@ -230,12 +284,20 @@ fn service_name(index: usize) -> ObjectName {
 }
 
 fn delta(changes: Vec<Change>) -> Delta {
-    Delta { changes, rejected: 0, synced: true }
+    Delta {
+        changes,
+        rejected: 0,
+        synced: true,
+    }
 }
 
 fn slice_of(index: usize, last: IpAddr) -> Change {
     let addresses = (0..ENDPOINTS_PER_SERVICE - 1).map(|endpoint| address(index, endpoint));
-    slice(&format!("svc-{index}-x7k2p"), &service_name(index), addresses.chain([last]))
+    slice(
+        &format!("svc-{index}-x7k2p"),
+        &service_name(index),
+        addresses.chain([last]),
+    )
 }
 
 /// 10,000 services of 10 endpoints each, and as many pods.
@@ -245,7 +307,10 @@ fn world() -> Delta {
         changes.push(service(&service_name(index), index));
         changes.push(slice_of(index, address(index, ENDPOINTS_PER_SERVICE - 1)));
         for endpoint in 0..ENDPOINTS_PER_SERVICE {
-            let name = ObjectName::new(format!("ns-{}", index % NAMESPACES), format!("svc-{index}-{endpoint}"));
+            let name = ObjectName::new(
+                format!("ns-{}", index % NAMESPACES),
+                format!("svc-{index}-{endpoint}"),
+            );
             changes.push(pod(&name, endpoint_index(index, endpoint)));
         }
     }
@@ -261,33 +326,57 @@ fn giant() -> Delta {
 
 fn giant_slice(index: usize, last: IpAddr) -> Change {
     let addresses = (0..99).map(|endpoint| octets(10, index * 100 + endpoint));
-    slice(&format!("giant-{index}"), &service_name(0), addresses.chain([last]))
+    slice(
+        &format!("giant-{index}"),
+        &service_name(0),
+        addresses.chain([last]),
+    )
 }
 
 fn fold(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("fold");
     group.sample_size(10);
-    group.bench_function("10,000 services, 100,000 endpoints, 100,000 pods at once", |bencher| {
-        bencher.iter_batched(
-            || (Fold::new("cluster.local", "node-1"), world()),
-            |(mut fold, delta)| (fold.apply(delta, Instant::now()), fold),
-            BatchSize::PerIteration,
-        );
-    });
+    group.bench_function(
+        "10,000 services, 100,000 endpoints, 100,000 pods at once",
+        |bencher| {
+            bencher.iter_batched(
+                || (Fold::new("cluster.local", "node-1"), world()),
+                |(mut fold, delta)| (fold.apply(delta, Instant::now()), fold),
+                BatchSize::PerIteration,
+            );
+        },
+    );
     group.sample_size(100);
     let now = Instant::now();
-    one_changed(&mut group, "one changed endpoint", world(), |round| slice_of(4_711, octets(11, round)));
+    one_changed(&mut group, "one changed endpoint", world(), |round| {
+        slice_of(4_711, octets(11, round))
+    });
     one_changed(&mut group, "one changed pod", world(), |round| {
         pod(&ObjectName::new("ns-11", "svc-4711-3"), (1 << 20) + round)
     });
-    one_changed(&mut group, "one changed label of a namespace with 1,000 pods", world(), |round| {
-        let mesh = [MeshLabel::Enabled, MeshLabel::Disabled][round % 2];
-        let namespace = Namespace { name: "ns-11".into(), mesh: Some(mesh) };
-        upsert(Kind::Namespace, ObjectName::new("", "ns-11"), Resource::Namespace(namespace.into()))
-    });
-    one_changed(&mut group, "one changed endpoint of a service with 100,000", giant(), |round| {
-        giant_slice(500, octets(11, round))
-    });
+    one_changed(
+        &mut group,
+        "one changed label of a namespace with 1,000 pods",
+        world(),
+        |round| {
+            let mesh = [MeshLabel::Enabled, MeshLabel::Disabled][round % 2];
+            let namespace = Namespace {
+                name: "ns-11".into(),
+                mesh: Some(mesh),
+            };
+            upsert(
+                Kind::Namespace,
+                ObjectName::new("", "ns-11"),
+                Resource::Namespace(namespace.into()),
+            )
+        },
+    );
+    one_changed(
+        &mut group,
+        "one changed endpoint of a service with 100,000",
+        giant(),
+        |round| giant_slice(500, octets(11, round)),
+    );
     group.bench_function("one look-up by address", |bencher| {
         let snapshot: Arc<Snapshot> = Fold::new("cluster.local", "node-1").apply(world(), now);
         bencher.iter(|| black_box(snapshot.service_by_vip(black_box(vip(4_711)))));

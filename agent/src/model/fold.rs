@@ -86,12 +86,17 @@ impl Fold {
 
     fn apply_namespace(&mut self, change: &Change, touched: &mut Touched) {
         let (name, namespace): (&Arc<str>, Option<&Arc<Namespace>>) = match change {
-            Change::Upsert(key, Resource::Namespace(namespace)) => (&key.name.name, Some(namespace)),
+            Change::Upsert(key, Resource::Namespace(namespace)) => {
+                (&key.name.name, Some(namespace))
+            }
             Change::Remove(key) if key.kind == Kind::Namespace => (&key.name.name, None),
             Change::Upsert(..) | Change::Remove(_) => return,
         };
         let old = match namespace {
-            Some(new) => self.state.namespaces.insert(Arc::clone(name), Arc::clone(new)),
+            Some(new) => self
+                .state
+                .namespaces
+                .insert(Arc::clone(name), Arc::clone(new)),
             None => self.state.namespaces.remove(name),
         };
         if old.and_then(|old| old.mesh) != namespace.and_then(|new| new.mesh) {
@@ -99,7 +104,13 @@ impl Fold {
         }
     }
 
-    fn upsert(&mut self, name: ObjectName, resource: Resource, touched: &mut Touched, now: Instant) {
+    fn upsert(
+        &mut self,
+        name: ObjectName,
+        resource: Resource,
+        touched: &mut Touched,
+        now: Instant,
+    ) {
         match resource {
             Resource::Namespace(_) => {}
             Resource::Pod(pod) => self.upsert_pod(name, pod, now),
@@ -151,7 +162,9 @@ impl Fold {
 
     fn derive_policies(&mut self, namespace: Arc<str>) {
         let policies: Vec<Arc<PeerAuthentication>> =
-            names::of_namespace(&self.state.peer_authentications, &namespace).map(|(_, p)| Arc::clone(p)).collect();
+            names::of_namespace(&self.state.peer_authentications, &namespace)
+                .map(|(_, p)| Arc::clone(p))
+                .collect();
         if policies.is_empty() {
             self.state.policies.remove(&namespace);
         } else {
@@ -164,13 +177,22 @@ impl Fold {
         let age = |(name, config): &(&ObjectName, &Arc<MeshConfig>)| -> (bool, Option<SystemTime>, ObjectName) {
             (config.created.is_none(), config.created, (*name).clone())
         };
-        let config = self.mesh_configs.iter().min_by_key(age).map(|(_, config)| Arc::clone(config));
+        let config = self
+            .mesh_configs
+            .iter()
+            .min_by_key(age)
+            .map(|(_, config)| Arc::clone(config));
         self.state.mesh = config.unwrap_or_default();
     }
 
     /// A service's address stays the service's, also where a pod claims it.
     fn derive_destination(&mut self, ip: IpAddr) {
-        let enrolled = || self.state.workloads_by_ip.get(&ip).is_some_and(|workload| workload.enrolled);
+        let enrolled = || {
+            self.state
+                .workloads_by_ip
+                .get(&ip)
+                .is_some_and(|workload| workload.enrolled)
+        };
         let wanted = if self.state.services_by_vip.contains_key(&ip) {
             Some(Destination::Service)
         } else if enrolled() {

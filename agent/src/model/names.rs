@@ -26,7 +26,8 @@ pub(super) fn of_namespace<'a, V: Clone>(
     namespace: &'a Arc<str>,
 ) -> impl Iterator<Item = (&'a ObjectName, &'a V)> {
     let first = ObjectName::new(Arc::clone(namespace), "");
-    map.range(first..).take_while(move |(name, _)| name.namespace == *namespace)
+    map.range(first..)
+        .take_while(move |(name, _)| name.namespace == *namespace)
 }
 
 impl fmt::Display for ObjectName {

@@ -73,7 +73,9 @@ impl Labels {
 
     /// Whether each label of `wanted` is among these.
     pub fn contain(&self, wanted: &Self) -> bool {
-        wanted.iter().all(|(key, value)| self.get(key) == Some(value))
+        wanted
+            .iter()
+            .all(|(key, value)| self.get(key) == Some(value))
     }
 }
 
@@ -87,7 +89,10 @@ impl FromIterator<(Arc<str>, Arc<str>)> for Labels {
 
 impl<const N: usize> From<[(&str, &str); N]> for Labels {
     fn from(pairs: [(&str, &str); N]) -> Self {
-        pairs.into_iter().map(|(key, value)| (key.into(), value.into())).collect()
+        pairs
+            .into_iter()
+            .map(|(key, value)| (key.into(), value.into()))
+            .collect()
     }
 }
 
@@ -142,7 +147,11 @@ pub struct Workload {
 impl Pod {
     /// The addresses that are this pod's own: none on the host's network, none once finished.
     pub fn own_ips(&self) -> &[IpAddr] {
-        if self.host_network || self.finished { &[] } else { &self.ips }
+        if self.host_network || self.finished {
+            &[]
+        } else {
+            &self.ips
+        }
     }
 }
 

@@ -45,7 +45,9 @@ pub struct PeerAuthentication {
 
 impl PeerAuthentication {
     pub fn selects(&self, labels: &Labels) -> bool {
-        self.selector.as_ref().is_none_or(|wanted| labels.contain(wanted))
+        self.selector
+            .as_ref()
+            .is_none_or(|wanted| labels.contain(wanted))
     }
 
     /// The oldest comes first, then the name. A policy whose age is unknown, as in a folder,
@@ -86,8 +88,12 @@ impl NamespacePolicies {
 pub(super) fn resolve(snapshot: &Snapshot, workload: &Workload, port: u16) -> MtlsMode {
     let of_namespace = snapshot.policies.get(&workload.pod.name.namespace);
     let of_mesh = snapshot.policies.get(&snapshot.mesh.root_namespace);
-    let of_workload = of_namespace
-        .and_then(|policies| policies.selecting.iter().find(|policy| policy.selects(&workload.pod.labels)));
+    let of_workload = of_namespace.and_then(|policies| {
+        policies
+            .selecting
+            .iter()
+            .find(|policy| policy.selects(&workload.pod.labels))
+    });
     of_workload
         .and_then(|policy| policy.ports.get(&port).copied().flatten().or(policy.mode))
         .or_else(|| of_namespace.and_then(|policies| policies.wide_mode()))

@@ -26,7 +26,9 @@ pub enum Reason {
     Unreadable { error: String },
     #[error("cannot be parsed: {error}; what it had stays")]
     Syntax { error: String },
-    #[error("is empty, as a file is while it is being written; what it had stays until it is deleted or has text")]
+    #[error(
+        "is empty, as a file is while it is being written; what it had stays until it is deleted or has text"
+    )]
     Empty,
     #[error("has more than {bytes_max} bytes; what it had stays")]
     TooLarge { bytes_max: u64 },
@@ -34,7 +36,9 @@ pub enum Reason {
     DocumentTooLarge { bytes_max: usize },
     #[error("has more than {documents_max} documents; what it had stays")]
     TooManyDocuments { documents_max: usize },
-    #[error("has more than {files_max} files of manifests; the rest, in the order of their names, is not read")]
+    #[error(
+        "has more than {files_max} files of manifests; the rest, in the order of their names, is not read"
+    )]
     TooManyFiles { files_max: usize },
     #[error("{0}")]
     Field(FieldReason),
@@ -45,7 +49,10 @@ pub enum Reason {
 impl Problem {
     /// What makes two problems the same one: a named object's document may move up and down.
     pub(super) fn identity(&self) -> Self {
-        let named = self.object.as_ref().is_some_and(|object| object.name.is_some());
+        let named = self
+            .object
+            .as_ref()
+            .is_some_and(|object| object.name.is_some());
         Self {
             document: self.document.filter(|_| !named),
             ..self.clone()

@@ -24,7 +24,10 @@ impl Identities {
     pub(super) fn acquire(&mut self, account: ObjectName) -> SpiffeId {
         let trust_domain = &self.trust_domain;
         let (identity, users) = self.in_use.entry(account).or_insert_with_key(|account| {
-            (SpiffeId::new(trust_domain, &account.namespace, &account.name), 0)
+            (
+                SpiffeId::new(trust_domain, &account.namespace, &account.name),
+                0,
+            )
         });
         *users += 1;
         identity.clone()

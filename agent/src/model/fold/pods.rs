@@ -17,9 +17,9 @@ impl Fold {
         if old.as_ref().is_some_and(|old| old.pod == pod) {
             return;
         }
-        let keeps_ips = old.as_ref().is_some_and(|old| {
-            old.pod.uid == pod.uid && old.pod.own_ips() == pod.own_ips()
-        });
+        let keeps_ips = old
+            .as_ref()
+            .is_some_and(|old| old.pod.uid == pod.uid && old.pod.own_ips() == pod.own_ips());
         let workload = Arc::new(self.workload(&name, pod, old.as_deref(), now));
         if !keeps_ips && let Some(old) = &old {
             self.release_ips(&name, old.pod.own_ips());
@@ -44,10 +44,11 @@ impl Fold {
 
     /// The label of `namespace` has changed: its pods without a label of their own follow.
     pub(super) fn derive_enrolment(&mut self, namespace: &Arc<str>, now: Instant) {
-        let changed: Vec<(ObjectName, Arc<Workload>)> = names::of_namespace(&self.state.workloads, namespace)
-            .filter(|(_, workload)| self.enrolled(&workload.pod) != workload.enrolled)
-            .map(|(name, workload)| (name.clone(), Arc::clone(workload)))
-            .collect();
+        let changed: Vec<(ObjectName, Arc<Workload>)> =
+            names::of_namespace(&self.state.workloads, namespace)
+                .filter(|(_, workload)| self.enrolled(&workload.pod) != workload.enrolled)
+                .map(|(name, workload)| (name.clone(), Arc::clone(workload)))
+                .collect();
         for (name, old) in changed {
             let workload = Arc::new(Workload {
                 pod: Arc::clone(&old.pod),
@@ -59,10 +60,20 @@ impl Fold {
         }
     }
 
-    fn workload(&mut self, name: &ObjectName, pod: Arc<Pod>, old: Option<&Workload>, now: Instant) -> Workload {
+    fn workload(
+        &mut self,
+        name: &ObjectName,
+        pod: Arc<Pod>,
+        old: Option<&Workload>,
+        now: Instant,
+    ) -> Workload {
         let enrolled = self.enrolled(&pod);
         let unchanged_since = old
-            .filter(|old| old.pod.uid == pod.uid && old.enrolled == enrolled && old.pod.captured == pod.captured)
+            .filter(|old| {
+                old.pod.uid == pod.uid
+                    && old.enrolled == enrolled
+                    && old.pod.captured == pod.captured
+            })
             .map(|old| old.enrolment_changed_at);
         Workload {
             identity: self.identities.acquire(account(name, &pod)),
@@ -73,14 +84,21 @@ impl Fold {
     }
 
     fn enrolled(&self, pod: &Pod) -> bool {
-        let of_namespace = || self.state.namespaces.get(&pod.name.namespace).and_then(|ns| ns.mesh);
+        let of_namespace = || {
+            self.state
+                .namespaces
+                .get(&pod.name.namespace)
+                .and_then(|ns| ns.mesh)
+        };
         let able = !pod.host_network && !pod.foreign_sidecar && !pod.finished;
         able && pod.mesh.or_else(of_namespace) == Some(MeshLabel::Enabled)
     }
 
     /// Writes `workload` wherever its predecessor is; claims on addresses stay as they are.
     fn put_workload(&mut self, name: &ObjectName, workload: &Arc<Workload>) {
-        self.state.workloads.insert(name.clone(), Arc::clone(workload));
+        self.state
+            .workloads
+            .insert(name.clone(), Arc::clone(workload));
         if workload.pod.node == self.node {
             self.state.local.insert(name.clone(), Arc::clone(workload));
         } else if self.state.local.contains_key(name) {
@@ -110,7 +128,10 @@ impl Fold {
                 self.pod_ips.withdraw(*ip, name);
                 continue;
             }
-            let next = self.pod_ips.next(*ip).and_then(|next| self.state.workloads.get(&next).cloned());
+            let next = self
+                .pod_ips
+                .next(*ip)
+                .and_then(|next| self.state.workloads.get(&next).cloned());
             match next {
                 Some(next) => self.state.workloads_by_ip.insert(*ip, next),
                 None => self.state.workloads_by_ip.remove(ip),
@@ -120,7 +141,10 @@ impl Fold {
     }
 
     fn pod_holding(&self, ip: IpAddr) -> Option<&ObjectName> {
-        self.state.workloads_by_ip.get(&ip).map(|workload| &workload.pod.name)
+        self.state
+            .workloads_by_ip
+            .get(&ip)
+            .map(|workload| &workload.pod.name)
     }
 }
 

@@ -5,19 +5,32 @@ use std::{collections::HashSet, net::IpAddr, sync::Arc};
 use super::{Fold, Touched};
 use crate::model::{
     names::ObjectName,
-    service::{Endpoint, EndpointSet, EndpointSlice, Service, ServicePort, ServiceState, SliceEndpoint},
+    service::{
+        Endpoint, EndpointSet, EndpointSlice, Service, ServicePort, ServiceState, SliceEndpoint,
+    },
 };
 
 impl Fold {
-    pub(super) fn upsert_service(&mut self, name: ObjectName, service: Arc<Service>, touched: &mut Touched) {
+    pub(super) fn upsert_service(
+        &mut self,
+        name: ObjectName,
+        service: Arc<Service>,
+        touched: &mut Touched,
+    ) {
         let old = self.state.services.get(&name).cloned();
         if old.as_ref().is_some_and(|old| old.service == service) {
             return;
         }
-        let keeps_vips = old.as_ref().is_some_and(|old| old.service.vips == service.vips);
+        let keeps_vips = old
+            .as_ref()
+            .is_some_and(|old| old.service.vips == service.vips);
         // The sets follow when the delta has been read to its end; until then the old ones stay,
         // which `derive_endpoints` needs in order to keep what did not change.
-        let endpoints = service.ports.iter().map(|port| set_of(old.as_deref(), &port.name)).collect();
+        let endpoints = service
+            .ports
+            .iter()
+            .map(|port| set_of(old.as_deref(), &port.name))
+            .collect();
         let state = Arc::new(ServiceState { service, endpoints });
         if !keeps_vips && let Some(old) = &old {
             self.release_vips(&name, &old.service.vips);
@@ -36,21 +49,31 @@ impl Fold {
         }
     }
 
-    pub(super) fn upsert_slice(&mut self, name: ObjectName, slice: Arc<EndpointSlice>, touched: &mut Touched) {
+    pub(super) fn upsert_slice(
+        &mut self,
+        name: ObjectName,
+        slice: Arc<EndpointSlice>,
+        touched: &mut Touched,
+    ) {
         let service = ObjectName::new(Arc::clone(&name.namespace), Arc::clone(&slice.service));
         let before = self.slice_services.get(&name);
         if before.is_some_and(|before| *before != slice.service) {
             self.remove_slice(&name, touched);
         }
-        self.slice_services.insert(name.clone(), Arc::clone(&slice.service));
-        self.state.slices.insert((service.clone(), name.name), slice);
+        self.slice_services
+            .insert(name.clone(), Arc::clone(&slice.service));
+        self.state
+            .slices
+            .insert((service.clone(), name.name), slice);
         touched.services.insert(service);
     }
 
     pub(super) fn remove_slice(&mut self, name: &ObjectName, touched: &mut Touched) {
         if let Some(service) = self.slice_services.remove(name) {
             let service = ObjectName::new(Arc::clone(&name.namespace), service);
-            self.state.slices.remove(&(service.clone(), Arc::clone(&name.name)));
+            self.state
+                .slices
+                .remove(&(service.clone(), Arc::clone(&name.name)));
             touched.services.insert(service);
         }
     }
@@ -70,9 +93,18 @@ impl Fold {
             .take_while(|((service, _), _)| service == name)
             .map(|(_, slice)| slice.as_ref())
             .collect();
-        let endpoints: Vec<Arc<EndpointSet>> =
-            old.service.ports.iter().zip(&old.endpoints).map(|(port, before)| gather(port, &slices, before)).collect();
-        if endpoints.iter().zip(&old.endpoints).all(|(new, old)| Arc::ptr_eq(new, old)) {
+        let endpoints: Vec<Arc<EndpointSet>> = old
+            .service
+            .ports
+            .iter()
+            .zip(&old.endpoints)
+            .map(|(port, before)| gather(port, &slices, before))
+            .collect();
+        if endpoints
+            .iter()
+            .zip(&old.endpoints)
+            .all(|(new, old)| Arc::ptr_eq(new, old))
+        {
             return;
         }
         let service = Arc::clone(&old.service);
@@ -105,7 +137,10 @@ impl Fold {
                 self.vips.withdraw(*vip, name);
                 continue;
             }
-            let next = self.vips.next(*vip).and_then(|next| self.state.services.get(&next).cloned());
+            let next = self
+                .vips
+                .next(*vip)
+                .and_then(|next| self.state.services.get(&next).cloned());
             match next {
                 Some(next) => self.state.services_by_vip.insert(*vip, next),
                 None => self.state.services_by_vip.remove(vip),
@@ -115,40 +150,67 @@ impl Fold {
     }
 
     fn service_holding(&self, vip: IpAddr) -> Option<&ObjectName> {
-        self.state.services_by_vip.get(&vip).map(|state| &state.service.name)
+        self.state
+            .services_by_vip
+            .get(&vip)
+            .map(|state| &state.service.name)
     }
 }
 
 /// The set that `old` has for the port of this name.
 fn set_of(old: Option<&ServiceState>, port: &Arc<str>) -> Arc<EndpointSet> {
-    old.and_then(|old| old.service.ports.iter().position(|p| p.name == *port).and_then(|at| old.endpoints.get(at)))
-        .cloned()
-        .unwrap_or_default()
+    old.and_then(|old| {
+        old.service
+            .ports
+            .iter()
+            .position(|p| p.name == *port)
+            .and_then(|at| old.endpoints.get(at))
+    })
+    .cloned()
+    .unwrap_or_default()
 }
 
 /// The endpoints behind `port`. An endpoint that several slices name, as while one is moved
 /// from slice to slice, counts once, and as ready if any says so.
-fn gather(port: &ServicePort, slices: &[&EndpointSlice], before: &Arc<EndpointSet>) -> Arc<EndpointSet> {
-    let mut seen = HashSet::with_capacity(before.endpoints.len());
-    let mut endpoints = Vec::with_capacity(before.endpoints.len());
-    let mut take = |wanted: fn(&SliceEndpoint) -> bool| {
-        for slice in slices {
-            for (_, number) in slice.ports.iter().filter(|(name, _)| *name == port.name) {
-                let wanted = slice.endpoints.iter().filter(|endpoint| wanted(endpoint));
-                endpoints.extend(
-                    wanted
-                        .map(|endpoint| Endpoint { address: endpoint.address, port: *number })
-                        .filter(|endpoint| seen.insert(*endpoint)),
-                );
+fn gather(
+    port: &ServicePort,
+    slices: &[&EndpointSlice],
+    before: &Arc<EndpointSet>,
+) -> Arc<EndpointSet> {
+    let expected = before.endpoints.len();
+    let mut seen =
+        HashSet::with_capacity_and_hasher(expected, foldhash::fast::RandomState::default());
+    let mut endpoints = Vec::with_capacity(expected);
+    let mut draining = Vec::new();
+    for slice in slices {
+        let Some((_, number)) = slice.ports.iter().find(|(name, _)| *name == port.name) else {
+            continue;
+        };
+        for SliceEndpoint {
+            address,
+            conditions,
+            ..
+        } in &slice.endpoints
+        {
+            let endpoint = Endpoint {
+                address: *address,
+                port: *number,
+            };
+            if conditions.ready {
+                if seen.insert(endpoint) {
+                    endpoints.push(endpoint);
+                }
+            } else if conditions.serving && conditions.terminating {
+                draining.push(endpoint);
             }
         }
-        endpoints.len()
-    };
-    let ready = take(|endpoint| endpoint.conditions.ready);
-    take(|endpoint| {
-        let conditions = endpoint.conditions;
-        !conditions.ready && conditions.serving && conditions.terminating
-    });
+    }
+    let ready = endpoints.len();
+    endpoints.extend(
+        draining
+            .into_iter()
+            .filter(|endpoint| seen.insert(*endpoint)),
+    );
     if before.ready == ready && before.endpoints == endpoints {
         return Arc::clone(before);
     }

@@ -20,7 +20,12 @@ const DISABLE: Option<MtlsMode> = Some(MtlsMode::Disable);
 const UNSET: Option<MtlsMode> = None;
 
 /// A policy; `age` in seconds since 1970, the smaller the older.
-fn policy(text: &str, age: Option<u64>, selector: Option<&str>, mode: Option<MtlsMode>) -> PeerAuthentication {
+fn policy(
+    text: &str,
+    age: Option<u64>,
+    selector: Option<&str>,
+    mode: Option<MtlsMode>,
+) -> PeerAuthentication {
     PeerAuthentication {
         name: name(text),
         created: age.map(|age| UNIX_EPOCH + Duration::from_secs(age)),
@@ -38,8 +43,13 @@ fn with_port(mut policy: PeerAuthentication, port: u16, mode: Option<MtlsMode>) 
 fn snapshot(policies: impl IntoIterator<Item = Change>) -> Arc<Snapshot> {
     let mut web = pod("shop/web", "10.0.0.1");
     web.labels = [("app", "web"), ("version", "v1")].into();
-    let changes = policies.into_iter().chain([web.upsert(), pod("weir-system/agent", "10.0.0.2").upsert()]);
-    let delta = Delta { changes: changes.collect(), ..Delta::default() };
+    let changes = policies
+        .into_iter()
+        .chain([web.upsert(), pod("weir-system/agent", "10.0.0.2").upsert()]);
+    let delta = Delta {
+        changes: changes.collect(),
+        ..Delta::default()
+    };
     Fold::new("cluster.local", "n1").apply(delta, Instant::now())
 }
 
@@ -74,11 +84,18 @@ fn unset_inherits_from_the_next_wider_level() {
     let namespace = || policy("shop/all", None, None, STRICT).upsert();
     let unset_port = || with_port(policy("shop/web", None, Some("web"), UNSET), 8080, UNSET);
     assert_eq!(modes([namespace(), unset_port()]), [Strict, Strict]);
-    let open_port = with_port(policy("shop/web", None, Some("web"), UNSET), 8080, PERMISSIVE);
+    let open_port = with_port(
+        policy("shop/web", None, Some("web"), UNSET),
+        8080,
+        PERMISSIVE,
+    );
     assert_eq!(modes([namespace(), open_port]), [Permissive, Strict]);
     let unset_namespace = policy("shop/all", None, None, UNSET).upsert();
     let mesh = policy("weir-system/all", None, None, STRICT).upsert();
-    assert_eq!(modes([mesh, unset_namespace, unset_port()]), [Strict, Strict]);
+    assert_eq!(
+        modes([mesh, unset_namespace, unset_port()]),
+        [Strict, Strict]
+    );
     assert_eq!(modes([unset_port()]), [Permissive, Permissive]);
 }
 
@@ -94,7 +111,11 @@ fn of_several_on_one_level_the_oldest_counts_then_the_name() {
         for selector in [None, Some("web")] {
             let permissive = policy(first.1, first.0, selector, PERMISSIVE).upsert();
             let strict = policy(second.1, second.0, selector, STRICT).upsert();
-            assert_eq!(modes([permissive, strict]), [expected; 2], "{first:?} {second:?} {selector:?}");
+            assert_eq!(
+                modes([permissive, strict]),
+                [expected; 2],
+                "{first:?} {second:?} {selector:?}"
+            );
         }
     }
 }
@@ -127,14 +148,29 @@ fn ports_without_a_selector_do_not_count() {
 fn removing_a_policy_and_moving_the_root_namespace_take_effect() {
     let mut fold = Fold::new("cluster.local", "n1");
     let mut apply = |changes: Vec<Change>| {
-        let snapshot = fold.apply(Delta { changes, ..Delta::default() }, Instant::now());
+        let snapshot = fold.apply(
+            Delta {
+                changes,
+                ..Delta::default()
+            },
+            Instant::now(),
+        );
         let web = snapshot.workload(&name("shop/web")).unwrap();
         snapshot.mtls_mode(web, 80)
     };
-    let root = crate::model::mesh::MeshConfig { root_namespace: "root".into(), ..Default::default() };
+    let root = crate::model::mesh::MeshConfig {
+        root_namespace: "root".into(),
+        ..Default::default()
+    };
     let mesh_wide = policy("root/all", None, None, STRICT).upsert();
-    assert_eq!(apply(vec![pod("shop/web", "10.0.0.1").upsert(), mesh_wide]), MtlsMode::Permissive);
+    assert_eq!(
+        apply(vec![pod("shop/web", "10.0.0.1").upsert(), mesh_wide]),
+        MtlsMode::Permissive
+    );
     let config = crate::model::fold::tests::build::mesh("mesh", root);
     assert_eq!(apply(vec![config]), MtlsMode::Strict);
-    assert_eq!(apply(vec![remove(Kind::PeerAuthentication, "root/all")]), MtlsMode::Permissive);
+    assert_eq!(
+        apply(vec![remove(Kind::PeerAuthentication, "root/all")]),
+        MtlsMode::Permissive
+    );
 }

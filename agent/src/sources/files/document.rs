@@ -35,7 +35,10 @@ pub(super) fn split(format: Format, text: &str) -> Result<Vec<Text<'_>>, Reason>
         return Err(Reason::TooManyDocuments { documents_max });
     }
     let bytes_max = limits::CONFIG_DOCUMENT_BYTES_MAX;
-    if documents.iter().any(|document| document.text.len() > bytes_max) {
+    if documents
+        .iter()
+        .any(|document| document.text.len() > bytes_max)
+    {
         return Err(Reason::DocumentTooLarge { bytes_max });
     }
     Ok(documents)
@@ -45,7 +48,9 @@ pub(super) fn split(format: Format, text: &str) -> Result<Vec<Text<'_>>, Reason>
 pub(super) fn value(format: Format, document: Text<'_>) -> Result<Value, Reason> {
     match format {
         Format::Yaml => yaml(document),
-        Format::Json => serde_json::from_str(document.text).map_err(|error| Reason::Syntax { error: error.to_string() }),
+        Format::Json => serde_json::from_str(document.text).map_err(|error| Reason::Syntax {
+            error: error.to_string(),
+        }),
     }
 }
 
@@ -55,7 +60,11 @@ fn split_yaml(text: &str) -> Vec<Text<'_>> {
         let text = &text[start..end];
         if marked || text.lines().any(has_content) {
             let number = documents.len() + 1;
-            documents.push(Text { number, lines_before, text });
+            documents.push(Text {
+                number,
+                lines_before,
+                text,
+            });
         }
     };
     let (mut start, mut lines_before, mut marked) = (0, 0, false);
@@ -72,7 +81,8 @@ fn split_yaml(text: &str) -> Vec<Text<'_>> {
 }
 
 fn is_marker(line: &str) -> bool {
-    line.strip_prefix("---").is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', '\t', '\n', '\r']))
+    line.strip_prefix("---")
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', '\t', '\n', '\r']))
 }
 
 /// Before the first marker, comments and directives (`%YAML 1.2`) are no document.
@@ -86,10 +96,16 @@ fn split_json(text: &str) -> Result<Vec<Text<'_>>, Reason> {
     let mut documents = Vec::new();
     let mut start = 0;
     while let Some(value) = values.next() {
-        value.map_err(|error| Reason::Syntax { error: error.to_string() })?;
+        value.map_err(|error| Reason::Syntax {
+            error: error.to_string(),
+        })?;
         let end = values.byte_offset();
         let number = documents.len() + 1;
-        documents.push(Text { number, lines_before: 0, text: &text[start..end] });
+        documents.push(Text {
+            number,
+            lines_before: 0,
+            text: &text[start..end],
+        });
         start = end;
     }
     Ok(documents)

@@ -19,7 +19,10 @@ use super::{
 };
 use crate::{
     model::resource::{Delta, Kind, ResourceKey},
-    sources::{Problem, Reason, parse::{IdleKind, ObjectRef}},
+    sources::{
+        Problem, Reason,
+        parse::{IdleKind, ObjectRef},
+    },
 };
 
 /// All files as they were last read.
@@ -59,19 +62,37 @@ impl Folder {
 
     /// The documents that `file` had, by the hash of their text.
     pub(super) fn documents(&self, file: &Path) -> HashMap<u64, &Document> {
-        let documents = self.files.get(file).map(|file| file.documents()).unwrap_or_default();
-        documents.iter().map(|document| (document.hash(), document)).collect()
+        let documents = self
+            .files
+            .get(file)
+            .map(|file| file.documents())
+            .unwrap_or_default();
+        documents
+            .iter()
+            .map(|document| (document.hash(), document))
+            .collect()
     }
 
     /// Takes in what the files now have, all of it or, where a file cannot be read, none.
-    pub(super) fn update(&mut self, contents: Vec<(Due, Content)>, folder_problem: Option<Problem>) -> Update {
+    pub(super) fn update(
+        &mut self,
+        contents: Vec<(Due, Content)>,
+        folder_problem: Option<Problem>,
+    ) -> Update {
         let mut update = Update::default();
         let rejected_before = self.rejected();
-        let mut concerned: BTreeSet<Arc<Path>> = contents.iter().map(|(due, _)| Arc::clone(&due.name)).collect();
+        let mut concerned: BTreeSet<Arc<Path>> = contents
+            .iter()
+            .map(|(due, _)| Arc::clone(&due.name))
+            .collect();
         let staying = objects(&contents);
         let changing = concerned.clone();
         for (due, content) in contents {
-            let running = Running { claims: &self.claims, changing: &changing, staying: &staying };
+            let running = Running {
+                claims: &self.claims,
+                changing: &changing,
+                staying: &staying,
+            };
             let new = self.file(&due.name, content, running);
             self.take(due.name, new, &mut update);
         }
@@ -87,7 +108,8 @@ impl Folder {
             update.problems.insert(name, problems);
         }
         update.delta.rejected = self.rejected();
-        update.changed = !update.delta.changes.is_empty() || update.delta.rejected != rejected_before;
+        update.changed =
+            !update.delta.changes.is_empty() || update.delta.rejected != rejected_before;
         update
     }
 
@@ -107,7 +129,9 @@ impl Folder {
         let old = self.files.get(name);
         match content {
             Content::Gone => None,
-            Content::Failed(document, reason) => Some(old.cloned().unwrap_or_default().failed(document, reason)),
+            Content::Failed(document, reason) => {
+                Some(old.cloned().unwrap_or_default().failed(document, reason))
+            }
             Content::Documents(documents) => Some(File::new(name, documents, old, running)),
         }
     }
@@ -117,8 +141,16 @@ impl Folder {
         for (key, resource) in new.iter().flat_map(File::offers) {
             self.claims.offer(key, resource, &name);
         }
-        let offered: HashSet<&ResourceKey> = new.iter().flat_map(File::offers).map(|(key, _)| key).collect();
-        for (key, _) in old.iter().flat_map(File::offers).filter(|(key, _)| !offered.contains(key)) {
+        let offered: HashSet<&ResourceKey> = new
+            .iter()
+            .flat_map(File::offers)
+            .map(|(key, _)| key)
+            .collect();
+        for (key, _) in old
+            .iter()
+            .flat_map(File::offers)
+            .filter(|(key, _)| !offered.contains(key))
+        {
             self.claims.withdraw(key, &name);
         }
         let idle = new.as_ref().map(File::idle).unwrap_or_default();
@@ -137,7 +169,13 @@ impl Folder {
         };
         let mut problems = file.problems(name);
         problems.extend(self.claims.lost(name).map(|(key, first)| {
-            file.problem_with(name, key, Reason::Duplicate { first: first.display().to_string() })
+            file.problem_with(
+                name,
+                key,
+                Reason::Duplicate {
+                    first: first.display().to_string(),
+                },
+            )
         }));
         problems.sort();
         problems

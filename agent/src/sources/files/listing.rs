@@ -70,14 +70,22 @@ impl Listing {
         let (meta, names) = match listed {
             Ok(listed) => listed,
             Err(error) => {
-                let reason = Reason::Unreadable { error: error.to_string() };
-                return Self { problem: Some(of_folder(reason)), ..Self::default() };
+                let reason = Reason::Unreadable {
+                    error: error.to_string(),
+                };
+                return Self {
+                    problem: Some(of_folder(reason)),
+                    ..Self::default()
+                };
             }
         };
         let files_max = limits::CONFIG_FILES_MAX;
-        let problem = (names.len() > files_max).then(|| of_folder(Reason::TooManyFiles { files_max }));
+        let problem =
+            (names.len() > files_max).then(|| of_folder(Reason::TooManyFiles { files_max }));
         let names = names.into_iter().take(files_max);
-        let files = names.filter_map(|name| Print::of(&dir.join(&name)).map(|print| (name.into(), print))).collect();
+        let files = names
+            .filter_map(|name| Print::of(&dir.join(&name)).map(|print| (name.into(), print)))
+            .collect();
         Self {
             files: Some(files),
             folder: Some((meta.dev(), meta.ino())),

@@ -91,7 +91,10 @@ impl Source for FolderSource {
                 return;
             }
             let pause = LOOK_EVERY.max(started.elapsed() * LOOK_SHARE);
-            look_again = state.settle.next_due(Instant::now()).map_or(pause, |due| due.min(pause));
+            look_again = state
+                .settle
+                .next_due(Instant::now())
+                .map_or(pause, |due| due.min(pause));
         }
     }
 }
@@ -114,10 +117,16 @@ impl State {
         }
         // Before the first delta nothing runs that a half-written file could disturb, and readers
         // notice when a file changes under them.
-        let due = if self.synced { self.settle.due(&listing, now) } else { self.settle.all(&listing) };
+        let due = if self.synced {
+            self.settle.due(&listing, now)
+        } else {
+            self.settle.all(&listing)
+        };
         let contents = read::all(dir, due, &self.folder);
         // What was written while it was read comes again once it has settled.
-        let (settled, _changed): (Vec<_>, Vec<_>) = contents.into_iter().partition(|(file, _)| file.is_settled(dir));
+        let (settled, _changed): (Vec<_>, Vec<_>) = contents
+            .into_iter()
+            .partition(|(file, _)| file.is_settled(dir));
         for (file, _) in &settled {
             self.settle.taken(file);
         }
@@ -135,7 +144,10 @@ pub(super) fn once(dir: &Path) -> (Census, Vec<Problem>) {
     let listing = Listing::of(dir);
     let contents = read::all(dir, Settle::default().all(&listing), &folder);
     let update = folder.update(contents, listing.problem);
-    (folder.census(), update.problems.into_values().flatten().collect())
+    (
+        folder.census(),
+        update.problems.into_values().flatten().collect(),
+    )
 }
 
 #[cfg(test)]

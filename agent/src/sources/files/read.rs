@@ -68,7 +68,12 @@ pub(super) fn all(dir: &Path, due: Vec<Due>, folder: &Folder) -> Vec<(Due, Conte
     };
     let read = |due: Vec<Due>| -> Vec<(Due, Content)> {
         let mut strings = Strings::default();
-        due.into_iter().map(|due| { let content = one(dir, &due, folder, &mut strings); (due, content) }).collect()
+        due.into_iter()
+            .map(|due| {
+                let content = one(dir, &due, folder, &mut strings);
+                (due, content)
+            })
+            .collect()
     };
     if threads <= 1 {
         return read(due);
@@ -78,8 +83,15 @@ pub(super) fn all(dir: &Path, due: Vec<Due>, folder: &Folder) -> Vec<(Due, Conte
         shares[index % threads].push(due);
     }
     thread::scope(|scope| {
-        let running: Vec<_> = shares.into_iter().map(|share| scope.spawn(|| read(share))).collect();
-        let done = running.into_iter().map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        let running: Vec<_> = shares
+            .into_iter()
+            .map(|share| scope.spawn(|| read(share)))
+            .collect();
+        let done = running.into_iter().map(|thread| {
+            thread
+                .join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        });
         let mut contents: Vec<_> = done.flatten().collect();
         contents.sort_unstable_by(|(a, _), (b, _)| a.name.cmp(&b.name));
         contents
@@ -108,18 +120,24 @@ fn one(dir: &Path, due: &Due, folder: &Folder, strings: &mut Strings) -> Content
 }
 
 fn text(path: &Path) -> Result<String, Reason> {
-    let unreadable = |error: std::io::Error| Reason::Unreadable { error: error.to_string() };
+    let unreadable = |error: std::io::Error| Reason::Unreadable {
+        error: error.to_string(),
+    };
     let file = File::open(path).map_err(unreadable)?;
     let bytes_max = limits::CONFIG_FILE_BYTES_MAX;
     let mut bytes = Vec::new();
-    file.take(bytes_max + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+    file.take(bytes_max + 1)
+        .read_to_end(&mut bytes)
+        .map_err(unreadable)?;
     if bytes.is_empty() {
         return Err(Reason::Empty);
     }
     if bytes.len() as u64 > bytes_max {
         return Err(Reason::TooLarge { bytes_max });
     }
-    String::from_utf8(bytes).map_err(|error| Reason::Syntax { error: error.to_string() })
+    String::from_utf8(bytes).map_err(|error| Reason::Syntax {
+        error: error.to_string(),
+    })
 }
 
 fn documents(
@@ -140,9 +158,15 @@ fn documents(
             let hash = folder.hasher().hash_one(text.text);
             let items = match known.get(&hash) {
                 Some(known) => known.items.clone(),
-                None => items(format, text, strings).map_err(|reason| (Some(text.number), reason))?,
+                None => {
+                    items(format, text, strings).map_err(|reason| (Some(text.number), reason))?
+                }
             };
-            Ok(Document { number: text.number, hash, items })
+            Ok(Document {
+                number: text.number,
+                hash,
+                items,
+            })
         })
         .collect()
 }
@@ -172,7 +196,10 @@ fn add_items(value: &Value, path: &str, strings: &mut Strings, items: &mut Vec<I
         Ok(Manifest::Object(key, resource)) => items.push(Item::Object(key, resource)),
         Ok(Manifest::Foreign) => items.push(Item::Foreign),
         Ok(Manifest::Idle(kind, name)) => {
-            let object = ObjectRef { kind: kind.name().to_owned(), name: Some(name) };
+            let object = ObjectRef {
+                kind: kind.name().to_owned(),
+                name: Some(name),
+            };
             items.push(Item::Idle(kind, object));
         }
         Ok(Manifest::List) => match parse::items(value) {
@@ -186,7 +213,12 @@ fn add_items(value: &Value, path: &str, strings: &mut Strings, items: &mut Vec<I
                 }
             }
             Err(error) => {
-                let rejected = Rejected { object: None, key: None, errors: vec![error], instead: None };
+                let rejected = Rejected {
+                    object: None,
+                    key: None,
+                    errors: vec![error],
+                    instead: None,
+                };
                 items.push(reject(rejected.into()));
             }
         },

@@ -30,11 +30,15 @@ impl Report {
         }
         let unsaid = new.len().saturating_sub(limits::CONFIG_PROBLEMS_LOGGED_MAX);
         if unsaid > 0 {
-            tracing::warn!(unsaid, "more of the configuration is refused; `weir validate` lists all of it");
+            tracing::warn!(
+                unsaid,
+                "more of the configuration is refused; `weir validate` lists all of it"
+            );
         }
         for (file, idle) in &update.idle {
             let said = self.idle.remove(file).unwrap_or_default();
-            idle.difference(&said).for_each(|(kind, object)| note(file, *kind, object));
+            idle.difference(&said)
+                .for_each(|(kind, object)| note(file, *kind, object));
             if !idle.is_empty() {
                 self.idle.insert(Arc::clone(file), idle.clone());
             }
@@ -46,9 +50,17 @@ impl Report {
         let mut new = Vec::new();
         for (file, problems) in &update.problems {
             let said = self.problems.remove(file).unwrap_or_default();
-            new.extend(problems.iter().filter(|problem| !said.contains(&problem.identity())).cloned());
+            new.extend(
+                problems
+                    .iter()
+                    .filter(|problem| !said.contains(&problem.identity()))
+                    .cloned(),
+            );
             if !problems.is_empty() {
-                self.problems.insert(Arc::clone(file), problems.iter().map(Problem::identity).collect());
+                self.problems.insert(
+                    Arc::clone(file),
+                    problems.iter().map(Problem::identity).collect(),
+                );
             } else if !said.is_empty() {
                 tracing::info!(file = %file.display(), "the configuration is in order again");
             }

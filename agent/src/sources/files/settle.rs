@@ -92,7 +92,12 @@ impl Settle {
     /// Everything there is, settled or not.
     pub(super) fn all(&mut self, listing: &Listing) -> Vec<Due> {
         let files = listing.files.iter().flatten();
-        files.map(|(name, print)| Due { name: Arc::clone(name), print: Some(print.clone()) }).collect()
+        files
+            .map(|(name, print)| Due {
+                name: Arc::clone(name),
+                print: Some(print.clone()),
+            })
+            .collect()
     }
 
     /// What may be read now.
@@ -100,14 +105,23 @@ impl Settle {
         if let Some(files) = &listing.files {
             self.compare(files, now);
         }
-        let (ready, unready): (Vec<_>, Vec<_>) =
-            self.waiting.iter().partition(|(name, waiting)| self.wait(name, waiting, now).is_zero());
-        let together = unready.iter().any(|(_, waiting)| now.duration_since(waiting.since) < TOGETHER_MAX);
-        let overdue = ready.iter().any(|(_, waiting)| now.duration_since(waiting.since) >= TOGETHER_MAX);
+        let (ready, unready): (Vec<_>, Vec<_>) = self
+            .waiting
+            .iter()
+            .partition(|(name, waiting)| self.wait(name, waiting, now).is_zero());
+        let together = unready
+            .iter()
+            .any(|(_, waiting)| now.duration_since(waiting.since) < TOGETHER_MAX);
+        let overdue = ready
+            .iter()
+            .any(|(_, waiting)| now.duration_since(waiting.since) >= TOGETHER_MAX);
         if together && !overdue {
             return Vec::new();
         }
-        let due = |(name, waiting): (&Arc<Path>, &Waiting)| Due { name: Arc::clone(name), print: waiting.print.clone() };
+        let due = |(name, waiting): (&Arc<Path>, &Waiting)| Due {
+            name: Arc::clone(name),
+            print: waiting.print.clone(),
+        };
         ready.into_iter().map(due).collect()
     }
 
@@ -124,7 +138,10 @@ impl Settle {
     /// When the next waiting file may be ready; `None` if none waits.
     pub(super) fn next_due(&self, now: Instant) -> Option<Duration> {
         const SOON: Duration = Duration::from_millis(10);
-        self.waiting.iter().map(|(name, waiting)| self.wait(name, waiting, now).max(SOON)).min()
+        self.waiting
+            .iter()
+            .map(|(name, waiting)| self.wait(name, waiting, now).max(SOON))
+            .min()
     }
 
     fn compare(&mut self, files: &BTreeMap<Arc<Path>, Print>, now: Instant) {
@@ -132,27 +149,42 @@ impl Settle {
         for (name, print) in files {
             let same = self.taken.get(name) == Some(print) && !suspect.contains(&**name);
             // A suspect stays one until it has been read.
-            if same && self.waiting.get(name).is_none_or(|waiting| waiting.print.as_ref() != Some(print)) {
+            if same
+                && self
+                    .waiting
+                    .get(name)
+                    .is_none_or(|waiting| waiting.print.as_ref() != Some(print))
+            {
                 self.waiting.remove(name);
             } else if !same {
                 self.wait_for(name, Some(print), now);
             }
         }
-        let gone: Vec<Arc<Path>> = self.taken.keys().filter(|name| !files.contains_key(*name)).cloned().collect();
+        let gone: Vec<Arc<Path>> = self
+            .taken
+            .keys()
+            .filter(|name| !files.contains_key(*name))
+            .cloned()
+            .collect();
         for name in &gone {
             self.wait_for(name, None, now);
         }
         // Came and went between two looks.
-        self.waiting.retain(|name, _| files.contains_key(name) || self.taken.contains_key(name));
-        self.writers.retain(|name, _| files.contains_key(&**name) || self.taken.contains_key(&**name));
+        self.waiting
+            .retain(|name, _| files.contains_key(name) || self.taken.contains_key(name));
+        self.writers
+            .retain(|name, _| files.contains_key(&**name) || self.taken.contains_key(&**name));
     }
 
     fn wait_for(&mut self, name: &Arc<Path>, print: Option<&Print>, now: Instant) {
-        let waiting = self.waiting.entry(Arc::clone(name)).or_insert_with(|| Waiting {
-            print: print.cloned(),
-            same_since: now,
-            since: now,
-        });
+        let waiting = self
+            .waiting
+            .entry(Arc::clone(name))
+            .or_insert_with(|| Waiting {
+                print: print.cloned(),
+                same_since: now,
+                since: now,
+            });
         if waiting.print.as_ref() != print {
             waiting.print = print.cloned();
             waiting.same_since = now;

@@ -79,7 +79,11 @@ impl Running {
     }
 
     fn services(&self) -> Vec<String> {
-        self.snapshot.services().keys().map(|name| name.name.to_string()).collect()
+        self.snapshot
+            .services()
+            .keys()
+            .map(|name| name.name.to_string())
+            .collect()
     }
 }
 
@@ -93,7 +97,9 @@ impl Drop for Running {
 }
 
 fn service(name: &str) -> String {
-    format!("---\napiVersion: v1\nkind: Service\nmetadata: {{name: {name}}}\nspec: {{clusterIP: 10.96.0.1}}\n")
+    format!(
+        "---\napiVersion: v1\nkind: Service\nmetadata: {{name: {name}}}\nspec: {{clusterIP: 10.96.0.1}}\n"
+    )
 }
 
 fn services(names: &[&str]) -> String {
@@ -109,7 +115,11 @@ fn a_folder_is_read_followed_and_made_where_there_is_none() {
     fs::write(dir.join("a.yaml"), services(&["a"])).unwrap();
     running.until(&["a"], 0);
     fs::write(dir.join("b.yml"), services(&["b", "c"])).unwrap();
-    fs::write(dir.join("c.json"), r#"{"apiVersion": "v1", "kind": "Service", "metadata": {"name": "d"}}"#).unwrap();
+    fs::write(
+        dir.join("c.json"),
+        r#"{"apiVersion": "v1", "kind": "Service", "metadata": {"name": "d"}}"#,
+    )
+    .unwrap();
     running.until(&["a", "b", "c", "d"], 0);
     // Neither other files nor folders below nor hidden ones count.
     fs::create_dir(dir.join("below.yaml")).unwrap();
@@ -175,7 +185,11 @@ fn a_broken_file_keeps_what_it_had_until_it_is_put_right() {
     let mut running = Running::start(temp.path());
     fs::write(&path, services(&["c"]) + "---\na: [").unwrap();
     running.until(&["a", "b"], 1);
-    fs::write(&path, services(&["c"]) + &service("b").replace("10.96.0.1", "x")).unwrap();
+    fs::write(
+        &path,
+        services(&["c"]) + &service("b").replace("10.96.0.1", "x"),
+    )
+    .unwrap();
     running.until(&["b", "c"], 1);
     fs::write(&path, services(&["c"])).unwrap();
     running.until(&["c"], 0);
@@ -216,7 +230,11 @@ fn a_mounted_config_map_is_swapped_as_one() {
     version("..2", &[("a.yaml", &["a", "c"]), ("b.yaml", &["d"])]);
     fs::remove_dir_all(dir.join("..1")).unwrap();
     running.next();
-    assert_eq!(running.services(), ["a", "c", "d"], "both files in one delta");
+    assert_eq!(
+        running.services(),
+        ["a", "c", "d"],
+        "both files in one delta"
+    );
 }
 
 #[test]

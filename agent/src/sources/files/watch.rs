@@ -48,7 +48,11 @@ impl Watch {
 
     /// Watches `dir` anew where the path has come to mean another folder.
     pub(super) fn follow(&mut self, dir: &Path, folder: (u64, u64)) {
-        if self.folder.replace(folder).is_some_and(|before| before != folder) {
+        if self
+            .folder
+            .replace(folder)
+            .is_some_and(|before| before != folder)
+        {
             if let Some(watcher) = &mut self.watcher {
                 // An error says that the old folder is gone, and its watch with it.
                 let _ = watcher.unwatch(dir);
@@ -58,7 +62,9 @@ impl Watch {
     }
 
     fn start(&mut self, dir: &Path) {
-        let Some(watcher) = &mut self.watcher else { return };
+        let Some(watcher) = &mut self.watcher else {
+            return;
+        };
         if let Err(error) = watcher.watch(dir, RecursiveMode::NonRecursive) {
             tracing::warn!(
                 dir = %dir.display(), %error,
@@ -75,7 +81,10 @@ impl Watch {
         let mut first_event = None;
         loop {
             let now = Instant::now();
-            match self.events.recv_timeout(deadline.saturating_duration_since(now)) {
+            match self
+                .events
+                .recv_timeout(deadline.saturating_duration_since(now))
+            {
                 Ok(event) => {
                     let now = Instant::now();
                     note(event, settle, now);
@@ -99,9 +108,13 @@ fn note(event: notify::Result<Event>, settle: &mut Settle, now: Instant) {
     }
     let happened = match event.kind {
         EventKind::Access(AccessKind::Close(AccessMode::Write)) => Happened::Finished,
-        EventKind::Modify(ModifyKind::Name(RenameMode::From)) | EventKind::Remove(_) => Happened::Left,
+        EventKind::Modify(ModifyKind::Name(RenameMode::From)) | EventKind::Remove(_) => {
+            Happened::Left
+        }
         EventKind::Modify(ModifyKind::Name(RenameMode::To)) => Happened::Finished,
-        EventKind::Modify(ModifyKind::Data(_) | ModifyKind::Any | ModifyKind::Other) => Happened::Written,
+        EventKind::Modify(ModifyKind::Data(_) | ModifyKind::Any | ModifyKind::Other) => {
+            Happened::Written
+        }
         EventKind::Create(_) => {
             // A file is made empty and then written; a link comes whole.
             let empty = |path: &Path| Print::of(path).is_some_and(|print| print.is_empty());

@@ -7,23 +7,41 @@ use ipnet::IpNet;
 use super::field::{Errors, FieldReason};
 
 /// A port of a pod or service; 0 is none.
-pub(super) fn port(value: impl Display + Copy + TryInto<u16>, path: impl FnOnce() -> String, errors: &mut Errors) -> Option<u16> {
+pub(super) fn port(
+    value: impl Display + Copy + TryInto<u16>,
+    path: impl FnOnce() -> String,
+    errors: &mut Errors,
+) -> Option<u16> {
     match value.try_into() {
         Ok(port) if port != 0 => Some(port),
         _ => {
-            errors.push(path(), FieldReason::Port { value: value.to_string() });
+            errors.push(
+                path(),
+                FieldReason::Port {
+                    value: value.to_string(),
+                },
+            );
             None
         }
     }
 }
 
 /// An address that a connection can go to; `::ffff:10.0.0.1` is 10.0.0.1.
-pub(super) fn ip(value: &str, path: impl FnOnce() -> String, errors: &mut Errors) -> Option<IpAddr> {
+pub(super) fn ip(
+    value: &str,
+    path: impl FnOnce() -> String,
+    errors: &mut Errors,
+) -> Option<IpAddr> {
     let address = value.parse::<IpAddr>().map(|ip| ip.to_canonical());
     match address {
         Ok(ip) if !ip.is_unspecified() && !ip.is_multicast() => Some(ip),
         _ => {
-            errors.push(path(), FieldReason::Address { value: value.to_owned() });
+            errors.push(
+                path(),
+                FieldReason::Address {
+                    value: value.to_owned(),
+                },
+            );
             None
         }
     }
@@ -35,7 +53,12 @@ pub(super) fn port_list(value: &str, path: &str, errors: &mut Errors) -> Vec<u16
         .filter_map(|item| {
             let port = item.parse().ok().filter(|port| *port != 0);
             if port.is_none() {
-                errors.push(path, FieldReason::Port { value: item.to_owned() });
+                errors.push(
+                    path,
+                    FieldReason::Port {
+                        value: item.to_owned(),
+                    },
+                );
             }
             port
         })
@@ -46,9 +69,17 @@ pub(super) fn port_list(value: &str, path: &str, errors: &mut Errors) -> Vec<u16
 pub(super) fn cidr_list(value: &str, path: &str, errors: &mut Errors) -> Vec<IpNet> {
     list(value)
         .filter_map(|item| {
-            let range = item.parse::<IpNet>().ok().or_else(|| item.parse::<IpAddr>().ok().map(IpNet::from));
+            let range = item
+                .parse::<IpNet>()
+                .ok()
+                .or_else(|| item.parse::<IpAddr>().ok().map(IpNet::from));
             if range.is_none() {
-                errors.push(path, FieldReason::Cidr { value: item.to_owned() });
+                errors.push(
+                    path,
+                    FieldReason::Cidr {
+                        value: item.to_owned(),
+                    },
+                );
             }
             range.map(|range| range.trunc())
         })

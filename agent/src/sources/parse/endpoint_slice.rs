@@ -66,7 +66,11 @@ pub(super) fn parse(
     let endpoints = match object.address_type {
         // A name is no address: nothing that a socket could be given.
         Some("FQDN") => Vec::new(),
-        _ => endpoints(object.endpoints.as_deref().unwrap_or_default(), strings, errors),
+        _ => endpoints(
+            object.endpoints.as_deref().unwrap_or_default(),
+            strings,
+            errors,
+        ),
     };
     Some(EndpointSlice {
         name,
@@ -79,7 +83,10 @@ pub(super) fn parse(
 fn service(labels: &BTreeMap<&str, &str>, strings: &mut Strings, errors: &mut Errors) -> Arc<str> {
     let service = labels.get(LABEL_SERVICE).copied().unwrap_or_default();
     if service.is_empty() {
-        errors.push(join("metadata.labels", LABEL_SERVICE), FieldReason::Required);
+        errors.push(
+            join("metadata.labels", LABEL_SERVICE),
+            FieldReason::Required,
+        );
     }
     strings.get(service)
 }
@@ -90,12 +97,19 @@ fn ports(ports: &[Port<'_>], strings: &mut Strings, errors: &mut Errors) -> Vec<
     for (index, port) in ports.iter().enumerate() {
         let Some(number) = port.port else { continue };
         let number = address::port(number, || format!("ports[{index}].port"), errors);
-        let Some(number) = number.filter(|_| port.protocol.is_none_or(|protocol| protocol == "TCP")) else {
+        let Some(number) =
+            number.filter(|_| port.protocol.is_none_or(|protocol| protocol == "TCP"))
+        else {
             continue;
         };
         let name = port.name.unwrap_or_default();
         if taken.iter().any(|(other, _)| other.as_ref() == name) {
-            errors.push(format!("ports[{index}].name"), FieldReason::Twice { value: name.to_owned() });
+            errors.push(
+                format!("ports[{index}].name"),
+                FieldReason::Twice {
+                    value: name.to_owned(),
+                },
+            );
         }
         taken.push((strings.get(name), number));
     }
@@ -103,12 +117,19 @@ fn ports(ports: &[Port<'_>], strings: &mut Strings, errors: &mut Errors) -> Vec<
     taken
 }
 
-fn endpoints(endpoints: &[Endpoint<'_>], strings: &mut Strings, errors: &mut Errors) -> Vec<SliceEndpoint> {
+fn endpoints(
+    endpoints: &[Endpoint<'_>],
+    strings: &mut Strings,
+    errors: &mut Errors,
+) -> Vec<SliceEndpoint> {
     let mut taken = Vec::with_capacity(endpoints.len());
     for (index, endpoint) in endpoints.iter().enumerate() {
         // The API allows several; they are interchangeable and consumers take the first.
         let Some(value) = endpoint.addresses.first() else {
-            errors.push(format!("endpoints[{index}].addresses"), FieldReason::Required);
+            errors.push(
+                format!("endpoints[{index}].addresses"),
+                FieldReason::Required,
+            );
             continue;
         };
         let address = address::ip(value, || format!("endpoints[{index}].addresses[0]"), errors);

@@ -35,7 +35,10 @@ pub enum FieldReason {
         meant: String,
     },
     #[error("{value:?} is not one of {allowed}")]
-    NotOneOf { value: String, allowed: &'static str },
+    NotOneOf {
+        value: String,
+        allowed: &'static str,
+    },
     #[error("{value:?} is not a name: lower-case letters, digits and dashes{}, at most {bytes_max} bytes", if *.dots { ", with dots between" } else { "" })]
     Name {
         value: String,
@@ -54,7 +57,9 @@ pub enum FieldReason {
     ProcessId { value: String },
     #[error("{value:?} is not a time such as 2026-01-31T12:00:00Z")]
     Time { value: String },
-    #[error("{value:?} is not a trust domain: lower-case letters, digits, dots, dashes and underscores")]
+    #[error(
+        "{value:?} is not a trust domain: lower-case letters, digits, dots, dashes and underscores"
+    )]
     TrustDomain { value: String },
     #[error("{value:?} is there twice")]
     Twice { value: String },
@@ -89,7 +94,10 @@ impl Errors {
             Err(error) => {
                 let path = path(error.path().iter());
                 // Borrowed or not is serde's business, not the reader's.
-                let text = error.into_inner().to_string().replace("a borrowed string", "a string");
+                let text = error
+                    .into_inner()
+                    .to_string()
+                    .replace("a borrowed string", "a string");
                 self.push(path, FieldReason::Shape(text));
                 None
             }
@@ -107,7 +115,8 @@ fn path<'a>(segments: impl Iterator<Item = &'a Segment>) -> String {
 
 /// `key` below `path`: dotted where it reads as a field, else in brackets.
 pub(super) fn join(path: &str, key: &str) -> String {
-    let is_field = key.starts_with(|c: char| c.is_ascii_alphabetic()) && key.chars().all(|c| c.is_ascii_alphanumeric());
+    let is_field = key.starts_with(|c: char| c.is_ascii_alphabetic())
+        && key.chars().all(|c| c.is_ascii_alphanumeric());
     match (is_field, path.is_empty()) {
         (true, true) => key.to_owned(),
         (true, false) => format!("{path}.{key}"),

@@ -38,7 +38,10 @@ impl IdleKind {
 
     /// Whether its author expects it to protect something.
     pub fn protects(self) -> bool {
-        matches!(self, Self::AuthorizationPolicy | Self::RequestAuthentication)
+        matches!(
+            self,
+            Self::AuthorizationPolicy | Self::RequestAuthentication
+        )
     }
 
     pub(super) fn namespaced(self) -> bool {
@@ -102,12 +105,32 @@ const ENTRIES: &[Entry] = &[
 /// Kinds of others that look like a slip of the pen and are none.
 const FOREIGN_LOOKALIKES: &[&str] = &["UDPRoute"];
 
-const fn read(group: &'static str, versions: &'static [&'static str], kind: &'static str, known: Kind) -> Entry {
-    Entry { group, versions, kind, known: Known::Read(known) }
+const fn read(
+    group: &'static str,
+    versions: &'static [&'static str],
+    kind: &'static str,
+    known: Kind,
+) -> Entry {
+    Entry {
+        group,
+        versions,
+        kind,
+        known: Known::Read(known),
+    }
 }
 
-const fn idle(group: &'static str, versions: &'static [&'static str], kind: &'static str, known: IdleKind) -> Entry {
-    Entry { group, versions, kind, known: Known::Idle(known) }
+const fn idle(
+    group: &'static str,
+    versions: &'static [&'static str],
+    kind: &'static str,
+    known: IdleKind,
+) -> Entry {
+    Entry {
+        group,
+        versions,
+        kind,
+        known: Known::Idle(known),
+    }
 }
 
 impl Entry {
@@ -131,11 +154,16 @@ pub(super) fn name_of(kind: Kind) -> &'static str {
 }
 
 pub(super) fn classify(value: &Value) -> Result<Class, FieldError> {
-    let object = value.as_object().ok_or_else(|| error("", FieldReason::NotAnObject))?;
+    let object = value
+        .as_object()
+        .ok_or_else(|| error("", FieldReason::NotAnObject))?;
     let api_version = required(object, "apiVersion")?;
     let kind = required(object, "kind")?;
     let (group, version) = api_version.rsplit_once('/').unwrap_or((CORE, api_version));
-    if let Some(entry) = ENTRIES.iter().find(|entry| entry.group == group && entry.kind == kind) {
+    if let Some(entry) = ENTRIES
+        .iter()
+        .find(|entry| entry.group == group && entry.kind == kind)
+    {
         if !entry.versions.contains(&version) {
             return Err(wrong_version(api_version, entry));
         }
@@ -153,23 +181,35 @@ pub(super) fn classify(value: &Value) -> Result<Class, FieldError> {
 /// `PodList` in `v1`: an entry's own list.
 fn item_entry(group: &str, kind: &str) -> Option<&'static Entry> {
     let item = kind.strip_suffix("List")?;
-    ENTRIES.iter().find(|entry| entry.group == group && entry.kind == item)
+    ENTRIES
+        .iter()
+        .find(|entry| entry.group == group && entry.kind == item)
 }
 
 pub(super) fn items(list: &Value) -> Result<impl Iterator<Item = Value>, FieldError> {
     let kind = list.get("kind").and_then(Value::as_str).unwrap_or_default();
-    let api_version = list.get("apiVersion").and_then(Value::as_str).unwrap_or_default();
+    let api_version = list
+        .get("apiVersion")
+        .and_then(Value::as_str)
+        .unwrap_or_default();
     let item_kind = kind.strip_suffix("List").filter(|kind| !kind.is_empty());
     let items = match list.get("items") {
         None | Some(Value::Null) => &[],
         Some(Value::Array(items)) => items.as_slice(),
-        Some(_) => return Err(error("items", FieldReason::Shape("expected a sequence".to_owned()))),
+        Some(_) => {
+            return Err(error(
+                "items",
+                FieldReason::Shape("expected a sequence".to_owned()),
+            ));
+        }
     };
     Ok(items.iter().map(move |item| {
         let mut item = item.clone();
         if let (Some(kind), Some(object)) = (item_kind, item.as_object_mut()) {
             let mut default = |field: &str, value: &str| {
-                object.entry(field).or_insert_with(|| Value::String(value.to_owned()));
+                object
+                    .entry(field)
+                    .or_insert_with(|| Value::String(value.to_owned()));
             };
             default("kind", kind);
             default("apiVersion", api_version);
@@ -196,7 +236,8 @@ fn slip(api_version: &str, group: &str, kind: &str) -> Option<FieldError> {
         return Some(error("kind", reason));
     }
     // The right kind in the core group (a forgotten group), or in a group that is nearly ours.
-    let is_meant = |entry: &&Entry| entry.kind == kind && (group == CORE || is_near(entry.group, group));
+    let is_meant =
+        |entry: &&Entry| entry.kind == kind && (group == CORE || is_near(entry.group, group));
     let entry = ENTRIES.iter().rfind(is_meant)?;
     Some(wrong_version(api_version, entry))
 }
@@ -238,7 +279,10 @@ fn required<'a>(object: &'a Map<String, Value>, field: &str) -> Result<&'a str, 
     match object.get(field) {
         Some(Value::String(text)) if !text.is_empty() => Ok(text),
         None | Some(Value::Null | Value::String(_)) => Err(error(field, FieldReason::Required)),
-        Some(_) => Err(error(field, FieldReason::Shape("expected a string".to_owned()))),
+        Some(_) => Err(error(
+            field,
+            FieldReason::Shape("expected a string".to_owned()),
+        )),
     }
 }
 

@@ -56,7 +56,11 @@ enum Word<'a> {
     Text(&'a str),
 }
 
-pub(super) fn parse(value: &Value, strings: &mut Strings, errors: &mut Errors) -> Option<MeshConfig> {
+pub(super) fn parse(
+    value: &Value,
+    strings: &mut Strings,
+    errors: &mut Errors,
+) -> Option<MeshConfig> {
     let object: Object<'_> = errors.shape(value)?;
     let spec = object.spec.unwrap_or_default();
     let defaults = MeshConfig::default();
@@ -66,8 +70,14 @@ pub(super) fn parse(value: &Value, strings: &mut Strings, errors: &mut Errors) -
     let log = spec.access_log.unwrap_or_default();
     Some(MeshConfig {
         created: object.metadata.created(errors),
-        root_namespace: spec.root_namespace.map_or(defaults.root_namespace, |name| strings.get(name)),
-        trust_domain_aliases: aliases(spec.trust_domain_aliases.as_deref().unwrap_or_default(), strings, errors),
+        root_namespace: spec
+            .root_namespace
+            .map_or(defaults.root_namespace, |name| strings.get(name)),
+        trust_domain_aliases: aliases(
+            spec.trust_domain_aliases.as_deref().unwrap_or_default(),
+            strings,
+            errors,
+        ),
         access_log: AccessLog {
             mode: log_mode(log.mode, errors),
             format: log_format(log.format, errors),
@@ -76,8 +86,14 @@ pub(super) fn parse(value: &Value, strings: &mut Strings, errors: &mut Errors) -
 }
 
 fn aliases(aliases: &[&str], strings: &mut Strings, errors: &mut Errors) -> Vec<Arc<str>> {
-    for (index, alias) in aliases.iter().enumerate().filter(|(_, alias)| !is_trust_domain(alias)) {
-        let reason = FieldReason::TrustDomain { value: (*alias).to_owned() };
+    for (index, alias) in aliases
+        .iter()
+        .enumerate()
+        .filter(|(_, alias)| !is_trust_domain(alias))
+    {
+        let reason = FieldReason::TrustDomain {
+            value: (*alias).to_owned(),
+        };
         errors.push(format!("spec.trustDomainAliases[{index}]"), reason);
     }
     aliases.iter().map(|alias| strings.get(alias)).collect()
@@ -93,7 +109,10 @@ fn log_mode(mode: Option<Word<'_>>, errors: &mut Errors) -> AccessLogMode {
         Some(Word::Text(other)) => other.to_owned(),
     };
     let allowed = "off, errors, all";
-    errors.push("spec.accessLog.mode", FieldReason::NotOneOf { value, allowed });
+    errors.push(
+        "spec.accessLog.mode",
+        FieldReason::NotOneOf { value, allowed },
+    );
     AccessLogMode::default()
 }
 
@@ -105,7 +124,10 @@ fn log_format(format: Option<&str>, errors: &mut Errors) -> AccessLogFormat {
         Some(other) => {
             let value = other.to_owned();
             let allowed = "json, text";
-            errors.push("spec.accessLog.format", FieldReason::NotOneOf { value, allowed });
+            errors.push(
+                "spec.accessLog.format",
+                FieldReason::NotOneOf { value, allowed },
+            );
             AccessLogFormat::default()
         }
     }

@@ -52,7 +52,10 @@ impl<'a> Meta<'a> {
     }
 
     pub(super) fn controller(&self) -> Option<&OwnerReference<'a>> {
-        self.owner_references.as_ref()?.iter().find(|owner| owner.controller == Some(true))
+        self.owner_references
+            .as_ref()?
+            .iter()
+            .find(|owner| owner.controller == Some(true))
     }
 
     pub(super) fn created(&self, errors: &mut Errors) -> Option<SystemTime> {
@@ -60,7 +63,9 @@ impl<'a> Meta<'a> {
         match OffsetDateTime::parse(value, &Rfc3339) {
             Ok(time) => Some(time.into()),
             Err(_) => {
-                let reason = FieldReason::Time { value: value.to_owned() };
+                let reason = FieldReason::Time {
+                    value: value.to_owned(),
+                };
                 errors.push("metadata.creationTimestamp", reason);
                 None
             }
@@ -84,7 +89,11 @@ impl<'a> Meta<'a> {
 }
 
 /// Namespace and name, read apart from the rest so that also an invalid object can be named.
-pub(super) fn object_name(value: &Value, namespaced: bool, strings: &mut Strings) -> Result<ObjectName, FieldError> {
+pub(super) fn object_name(
+    value: &Value,
+    namespaced: bool,
+    strings: &mut Strings,
+) -> Result<ObjectName, FieldError> {
     let name = text(value, "name")?.unwrap_or_default();
     subdomain(name).map_err(|reason| at("metadata.name", reason))?;
     let namespace = match namespaced {
@@ -99,7 +108,10 @@ pub(super) fn object_name(value: &Value, namespaced: bool, strings: &mut Strings
 
 /// The namespace of an object whose name is no name.
 pub(super) fn namespace(value: &Value, strings: &mut Strings) -> Arc<str> {
-    let namespace = text(value, "namespace").ok().flatten().filter(|namespace| label(namespace).is_ok());
+    let namespace = text(value, "namespace")
+        .ok()
+        .flatten()
+        .filter(|namespace| label(namespace).is_ok());
     strings.get(namespace.unwrap_or(DEFAULT_NAMESPACE))
 }
 
@@ -121,9 +133,15 @@ fn dns(name: &str, dots: bool, bytes_max: usize) -> Result<(), FieldReason> {
         !label.is_empty()
             && !label.starts_with('-')
             && !label.ends_with('-')
-            && label.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-'))
+            && label
+                .bytes()
+                .all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-'))
     };
-    let shaped = if dots { name.split('.').all(is_label) } else { is_label(name) };
+    let shaped = if dots {
+        name.split('.').all(is_label)
+    } else {
+        is_label(name)
+    };
     if shaped && name.len() <= bytes_max {
         return Ok(());
     }

@@ -19,12 +19,12 @@ use std::fmt;
 
 use serde_json::Value;
 
+use self::{field::Errors, kinds::Class};
 pub use self::{
     field::{FieldError, FieldReason},
     kinds::IdleKind,
     strings::Strings,
 };
-use self::{field::Errors, kinds::Class};
 use crate::model::{
     names::ObjectName,
     resource::{Kind, Resource, ResourceKey},
@@ -90,7 +90,10 @@ pub fn manifest(value: &Value, strings: &mut Strings) -> Result<Manifest, Box<Re
     let unknown = |errors| {
         let kind = value.get("kind").and_then(Value::as_str);
         Box::new(Rejected {
-            object: kind.map(|kind| ObjectRef { kind: kind.to_owned(), name: None }),
+            object: kind.map(|kind| ObjectRef {
+                kind: kind.to_owned(),
+                name: None,
+            }),
             key: None,
             errors,
             instead: None,
@@ -101,7 +104,8 @@ pub fn manifest(value: &Value, strings: &mut Strings) -> Result<Manifest, Box<Re
         Class::List => Ok(Manifest::List),
         Class::Idle(idle) => {
             let name = meta::object_name(value, idle.namespaced(), strings);
-            name.map(|name| Manifest::Idle(idle, name)).map_err(|error| unknown(vec![error]))
+            name.map(|name| Manifest::Idle(idle, name))
+                .map_err(|error| unknown(vec![error]))
         }
         Class::Read(kind) => object(kind, value, strings),
     }
@@ -134,7 +138,9 @@ fn object(kind: Kind, value: &Value, strings: &mut Strings) -> Result<Manifest, 
         (_, key) => Err(Box::new(Rejected {
             object: Some(reference),
             instead: match kind {
-                Kind::PeerAuthentication => Some(peer_authentication::closed(value, key.as_ref(), strings)),
+                Kind::PeerAuthentication => {
+                    Some(peer_authentication::closed(value, key.as_ref(), strings))
+                }
                 _ => None,
             },
             key,
@@ -159,10 +165,12 @@ fn resource(
         Kind::EndpointSlice => {
             Resource::EndpointSlice(endpoint_slice::parse(value, name, strings, errors)?.into())
         }
-        Kind::PeerAuthentication => {
-            Resource::PeerAuthentication(peer_authentication::parse(value, name, strings, errors)?.into())
+        Kind::PeerAuthentication => Resource::PeerAuthentication(
+            peer_authentication::parse(value, name, strings, errors)?.into(),
+        ),
+        Kind::MeshConfig => {
+            Resource::MeshConfig(mesh_config::parse(value, strings, errors)?.into())
         }
-        Kind::MeshConfig => Resource::MeshConfig(mesh_config::parse(value, strings, errors)?.into()),
     })
 }
 

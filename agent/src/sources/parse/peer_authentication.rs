@@ -65,14 +65,21 @@ pub(super) fn parse(
     let object: Object<'_> = errors.shape(value)?;
     let spec = object.spec.unwrap_or_default();
     let selector = spec.selector.and_then(|selector| selector.match_labels);
-    let selector = selector.filter(|labels| !labels.is_empty()).map(|labels| strings.labels(&labels));
+    let selector = selector
+        .filter(|labels| !labels.is_empty())
+        .map(|labels| strings.labels(&labels));
     let mut ports = BTreeMap::new();
     for (key, mtls) in spec.port_level_mtls.into_iter().flatten() {
         let path = join("spec.portLevelMtls", key);
         let mode = mode(mtls, &path, errors);
         match key.parse::<u16>() {
             Ok(port) if port != 0 => drop(ports.insert(port, mode)),
-            _ => errors.push(path, FieldReason::Port { value: key.to_owned() }),
+            _ => errors.push(
+                path,
+                FieldReason::Port {
+                    value: key.to_owned(),
+                },
+            ),
         }
     }
     // Istio refuses this too: without a selector the ports of which pods would be meant?
@@ -112,7 +119,9 @@ pub(super) fn closed(value: &Value, key: Option<&ResourceKey>, strings: &mut Str
         Some(key) => key.name.clone(),
         None => ObjectName::new(meta::namespace(value, strings), ""),
     };
-    let created = value.get("metadata").and_then(|meta| Meta::deserialize(meta).ok());
+    let created = value
+        .get("metadata")
+        .and_then(|meta| Meta::deserialize(meta).ok());
     let policy = PeerAuthentication {
         name,
         created: created.and_then(|meta| meta.created(&mut Errors::default())),

@@ -14,8 +14,9 @@ use super::{
 use crate::model::{
     names::ObjectName,
     pod::{
-        ANNOTATION_AMBIENT, ANNOTATION_CAPTURED, ANNOTATION_NETNS, ANNOTATION_PID, ANNOTATION_SKIP_INBOUND_PORTS,
-        ANNOTATION_SKIP_OUTBOUND_CIDRS, ANNOTATION_SKIP_OUTBOUND_PORTS, NetnsRef, Pod, SkipRules,
+        ANNOTATION_AMBIENT, ANNOTATION_CAPTURED, ANNOTATION_NETNS, ANNOTATION_PID,
+        ANNOTATION_SKIP_INBOUND_PORTS, ANNOTATION_SKIP_OUTBOUND_CIDRS,
+        ANNOTATION_SKIP_OUTBOUND_PORTS, NetnsRef, Pod, SkipRules,
     },
 };
 
@@ -72,11 +73,22 @@ struct PodIp<'a> {
     ip: &'a str,
 }
 
-pub(super) fn parse(value: &Value, name: ObjectName, strings: &mut Strings, errors: &mut Errors) -> Option<Pod> {
+pub(super) fn parse(
+    value: &Value,
+    name: ObjectName,
+    strings: &mut Strings,
+    errors: &mut Errors,
+) -> Option<Pod> {
     let object: Object<'_> = errors.shape(value)?;
-    let (metadata, spec, status) =
-        (object.metadata, object.spec.unwrap_or_default(), object.status.unwrap_or_default());
-    let service_account = spec.service_account_name.filter(|name| !name.is_empty()).unwrap_or("default");
+    let (metadata, spec, status) = (
+        object.metadata,
+        object.spec.unwrap_or_default(),
+        object.status.unwrap_or_default(),
+    );
+    let service_account = spec
+        .service_account_name
+        .filter(|name| !name.is_empty())
+        .unwrap_or("default");
     if let Err(reason) = meta::subdomain(service_account) {
         errors.push("spec.serviceAccountName", reason);
     }
@@ -105,7 +117,11 @@ fn ips(status: &Status<'_>, errors: &mut Errors) -> Vec<IpAddr> {
     let mut ips = Vec::new();
     let mut add = |ip: Option<IpAddr>| ips.extend(ip.filter(|ip| !ips.contains(ip)));
     for (index, entry) in status.pod_ips.iter().flatten().enumerate() {
-        add(address::ip(entry.ip, || format!("status.podIPs[{index}].ip"), errors));
+        add(address::ip(
+            entry.ip,
+            || format!("status.podIPs[{index}].ip"),
+            errors,
+        ));
     }
     if let Some(ip) = status.pod_ip.filter(|ip| !ip.is_empty()) {
         add(address::ip(ip, || "status.podIP".to_owned(), errors));
@@ -116,8 +132,16 @@ fn ips(status: &Status<'_>, errors: &mut Errors) -> Vec<IpAddr> {
 
 /// An init container counts when it keeps running beside the app (`restartPolicy: Always`).
 fn has_foreign_sidecar(spec: &Spec<'_>) -> bool {
-    let beside = spec.init_containers.iter().flatten().filter(|c| c.restart_policy == Some("Always"));
-    spec.containers.iter().flatten().chain(beside).any(|container| FOREIGN_SIDECARS.contains(&container.name))
+    let beside = spec
+        .init_containers
+        .iter()
+        .flatten()
+        .filter(|c| c.restart_policy == Some("Always"));
+    spec.containers
+        .iter()
+        .flatten()
+        .chain(beside)
+        .any(|container| FOREIGN_SIDECARS.contains(&container.name))
 }
 
 fn workload_name(metadata: &Meta<'_>, name: &ObjectName, strings: &mut Strings) -> Arc<str> {
@@ -130,7 +154,9 @@ fn workload_name(metadata: &Meta<'_>, name: &ObjectName, strings: &mut Strings) 
             // A ReplicaSet that no Deployment made has no hash in its name.
             let is_hash = match metadata.labels().get(LABEL_POD_TEMPLATE_HASH) {
                 Some(template) => *template == hash,
-                None => hash.len() >= HASH_BYTES_MIN && hash.chars().all(|c| HASH_LETTERS.contains(c)),
+                None => {
+                    hash.len() >= HASH_BYTES_MIN && hash.chars().all(|c| HASH_LETTERS.contains(c))
+                }
             };
             if is_hash { base } else { owner.name }
         }
@@ -165,7 +191,9 @@ fn netns(metadata: &Meta<'_>, errors: &mut Errors) -> Option<NetnsRef> {
         if path.starts_with('/') {
             return Some(NetnsRef::Path(PathBuf::from(path)));
         }
-        let reason = FieldReason::Path { value: path.to_owned() };
+        let reason = FieldReason::Path {
+            value: path.to_owned(),
+        };
         errors.push(join("metadata.annotations", ANNOTATION_NETNS), reason);
         return None;
     }
@@ -174,7 +202,9 @@ fn netns(metadata: &Meta<'_>, errors: &mut Errors) -> Option<NetnsRef> {
     match value.parse::<i32>() {
         Ok(pid) if pid > 0 => Some(NetnsRef::Pid(pid.unsigned_abs())),
         _ => {
-            let reason = FieldReason::ProcessId { value: value.to_owned() };
+            let reason = FieldReason::ProcessId {
+                value: value.to_owned(),
+            };
             errors.push(join("metadata.annotations", ANNOTATION_PID), reason);
             None
         }
@@ -186,7 +216,9 @@ fn skip_rules(metadata: &Meta<'_>, errors: &mut Errors) -> SkipRules {
         let value = metadata.annotation(annotation).unwrap_or_default();
         address::port_list(value, &join("metadata.annotations", annotation), errors)
     };
-    let cidrs = metadata.annotation(ANNOTATION_SKIP_OUTBOUND_CIDRS).unwrap_or_default();
+    let cidrs = metadata
+        .annotation(ANNOTATION_SKIP_OUTBOUND_CIDRS)
+        .unwrap_or_default();
     SkipRules {
         inbound_ports: ports(ANNOTATION_SKIP_INBOUND_PORTS, errors),
         outbound_ports: ports(ANNOTATION_SKIP_OUTBOUND_PORTS, errors),

@@ -45,7 +45,12 @@ struct Port<'a> {
     app_protocol: Option<&'a str>,
 }
 
-pub(super) fn parse(value: &Value, name: ObjectName, strings: &mut Strings, errors: &mut Errors) -> Option<Service> {
+pub(super) fn parse(
+    value: &Value,
+    name: ObjectName,
+    strings: &mut Strings,
+    errors: &mut Errors,
+) -> Option<Service> {
     let object: Object<'_> = errors.shape(value)?;
     if let Err(reason) = meta::label(&name.name) {
         errors.push("metadata.name", reason);
@@ -68,7 +73,11 @@ fn vips(spec: &Spec<'_>, errors: &mut Errors) -> Vec<IpAddr> {
     for (index, value) in spec.cluster_ips.iter().flatten().enumerate() {
         add(value, format!("spec.clusterIPs[{index}]"), errors);
     }
-    add(spec.cluster_ip.unwrap_or_default(), "spec.clusterIP".to_owned(), errors);
+    add(
+        spec.cluster_ip.unwrap_or_default(),
+        "spec.clusterIP".to_owned(),
+        errors,
+    );
     vips.shrink_to_fit();
     vips
 }
@@ -89,10 +98,20 @@ fn ports(ports: &[Port<'_>], strings: &mut Strings, errors: &mut Errors) -> Vec<
             continue;
         }
         if taken.iter().any(|other| other.port == number) {
-            errors.push(at("port"), FieldReason::Twice { value: number.to_string() });
+            errors.push(
+                at("port"),
+                FieldReason::Twice {
+                    value: number.to_string(),
+                },
+            );
         }
         if !name.is_empty() && taken.iter().any(|other| other.name.as_ref() == name) {
-            errors.push(at("name"), FieldReason::Twice { value: name.to_owned() });
+            errors.push(
+                at("name"),
+                FieldReason::Twice {
+                    value: name.to_owned(),
+                },
+            );
         }
         taken.push(ServicePort {
             name: strings.get(name),

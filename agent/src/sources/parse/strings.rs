@@ -29,7 +29,10 @@ impl Strings {
     }
 
     pub(super) fn labels(&mut self, labels: &BTreeMap<&str, &str>) -> Labels {
-        let labels: Labels = labels.iter().map(|(key, value)| (self.get(key), self.get(value))).collect();
+        let labels: Labels = labels
+            .iter()
+            .map(|(key, value)| (self.get(key), self.get(value)))
+            .collect();
         if let Some(known) = self.labels.get(&labels) {
             return known.clone();
         }

@@ -8,9 +8,18 @@ fn counts_what_there_is_and_lists_what_is_wrong() {
     let temp = tempfile::tempdir().unwrap();
     let dir = temp.path();
     let write = |name: &str, text: &str| fs::write(dir.join(name), text).unwrap();
-    write("a.yaml", "apiVersion: v1\nkind: Service\nmetadata: {name: a}\n---\napiVersion: v1\nkind: Service\nmetadata: {name: b}\n");
-    write("b.yaml", "apiVersion: v1\nkind: Service\nmetadata: {name: a}\n---\napiVersion: apps/v1\nkind: Deployment\n");
-    write("c.yaml", "apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {name: a}\n");
+    write(
+        "a.yaml",
+        "apiVersion: v1\nkind: Service\nmetadata: {name: a}\n---\napiVersion: v1\nkind: Service\nmetadata: {name: b}\n",
+    );
+    write(
+        "b.yaml",
+        "apiVersion: v1\nkind: Service\nmetadata: {name: a}\n---\napiVersion: apps/v1\nkind: Deployment\n",
+    );
+    write(
+        "c.yaml",
+        "apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {name: a}\n",
+    );
     write("d.yaml", "a: [");
     let report = folder(dir).unwrap();
     assert_eq!(report.objects.get(&Kind::Service), Some(&2));
@@ -18,8 +27,15 @@ fn counts_what_there_is_and_lists_what_is_wrong() {
     assert_eq!(report.foreign, 1);
     let problems: Vec<String> = report.problems.iter().map(ToString::to_string).collect();
     assert_eq!(problems.len(), 2, "{problems:?}");
-    assert_eq!(problems[0], "b.yaml, document 1, Service default/a: is in a.yaml already, which counts");
-    assert!(problems[1].starts_with("d.yaml, document 1: cannot be parsed: line 1"), "{}", problems[1]);
+    assert_eq!(
+        problems[0],
+        "b.yaml, document 1, Service default/a: is in a.yaml already, which counts"
+    );
+    assert!(
+        problems[1].starts_with("d.yaml, document 1: cannot be parsed: line 1"),
+        "{}",
+        problems[1]
+    );
 }
 
 #[test]

@@ -37,11 +37,20 @@ build! {
 
 pub(crate) fn mesh(name: &str, config: MeshConfig) -> Change {
     let name = ObjectName::new("", name);
-    Change::Upsert(ResourceKey { kind: Kind::MeshConfig, name }, Resource::MeshConfig(config.into()))
+    Change::Upsert(
+        ResourceKey {
+            kind: Kind::MeshConfig,
+            name,
+        },
+        Resource::MeshConfig(config.into()),
+    )
 }
 
 pub(crate) fn remove(kind: Kind, text: &str) -> Change {
-    Change::Remove(ResourceKey { kind, name: name(text) })
+    Change::Remove(ResourceKey {
+        kind,
+        name: name(text),
+    })
 }
 
 /// `namespace/name`, or a name alone.
@@ -79,12 +88,20 @@ pub(crate) fn service(text: &str, vip: &str) -> Service {
     Service {
         name: name(text),
         vips: vec![ip(vip)],
-        ports: vec![ServicePort { name: "".into(), port: 80, app_protocol: None }],
+        ports: vec![ServicePort {
+            name: "".into(),
+            port: 80,
+            app_protocol: None,
+        }],
     }
 }
 
 /// Port 8080, without a name.
-pub(crate) fn slice(text: &str, service: &str, endpoints: impl IntoIterator<Item = SliceEndpoint>) -> EndpointSlice {
+pub(crate) fn slice(
+    text: &str,
+    service: &str,
+    endpoints: impl IntoIterator<Item = SliceEndpoint>,
+) -> EndpointSlice {
     EndpointSlice {
         name: name(text),
         service: service.into(),
@@ -93,10 +110,17 @@ pub(crate) fn slice(text: &str, service: &str, endpoints: impl IntoIterator<Item
     }
 }
 
-pub(crate) fn endpoint(address: &str, (ready, serving, terminating): (bool, bool, bool)) -> SliceEndpoint {
+pub(crate) fn endpoint(
+    address: &str,
+    (ready, serving, terminating): (bool, bool, bool),
+) -> SliceEndpoint {
     SliceEndpoint {
         address: ip(address),
-        conditions: Conditions { ready, serving, terminating },
+        conditions: Conditions {
+            ready,
+            serving,
+            terminating,
+        },
         node: None,
         zone: None,
     }

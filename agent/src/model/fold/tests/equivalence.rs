@@ -28,23 +28,37 @@ fn label() -> impl Strategy<Value = Option<MeshLabel>> {
 }
 
 fn object() -> impl Strategy<Value = String> {
-    (select(&NAMESPACES[..]), select(&NAMES[..])).prop_map(|(namespace, name)| format!("{namespace}/{name}"))
+    (select(&NAMESPACES[..]), select(&NAMES[..]))
+        .prop_map(|(namespace, name)| format!("{namespace}/{name}"))
 }
 
 fn addresses() -> impl Strategy<Value = Vec<std::net::IpAddr>> {
-    proptest::sample::subsequence(&ADDRESSES[..], 0..=3).prop_map(|list| list.into_iter().map(ip).collect())
+    proptest::sample::subsequence(&ADDRESSES[..], 0..=3)
+        .prop_map(|list| list.into_iter().map(ip).collect())
 }
 
 fn a_pod() -> impl Strategy<Value = Change> {
-    let flags = (prop::bool::weighted(0.1), prop::bool::weighted(0.1), prop::bool::weighted(0.1));
-    let rest = (label(), select(vec![NODE, "elsewhere"]), select(vec!["default", "payer"]), 0..2_u8);
-    (object(), addresses(), flags, rest).prop_map(|(object, ips, (host, finished, sidecar), (mesh, node, account, uid))| {
-        let mut pod = pod(&object, "10.0.0.1");
-        pod.uid = format!("{object}-{uid}").into();
-        (pod.ips, pod.host_network, pod.finished, pod.foreign_sidecar) = (ips, host, finished, sidecar);
-        (pod.mesh, pod.node, pod.service_account) = (mesh, node.into(), account.into());
-        pod.upsert()
-    })
+    let flags = (
+        prop::bool::weighted(0.1),
+        prop::bool::weighted(0.1),
+        prop::bool::weighted(0.1),
+    );
+    let rest = (
+        label(),
+        select(vec![NODE, "elsewhere"]),
+        select(vec!["default", "payer"]),
+        0..2_u8,
+    );
+    (object(), addresses(), flags, rest).prop_map(
+        |(object, ips, (host, finished, sidecar), (mesh, node, account, uid))| {
+            let mut pod = pod(&object, "10.0.0.1");
+            pod.uid = format!("{object}-{uid}").into();
+            (pod.ips, pod.host_network, pod.finished, pod.foreign_sidecar) =
+                (ips, host, finished, sidecar);
+            (pod.mesh, pod.node, pod.service_account) = (mesh, node.into(), account.into());
+            pod.upsert()
+        },
+    )
 }
 
 fn a_service() -> impl Strategy<Value = Change> {
@@ -63,19 +77,33 @@ fn a_service() -> impl Strategy<Value = Change> {
 }
 
 fn a_slice() -> impl Strategy<Value = Change> {
-    let conditions = select(vec![(true, true, false), (false, true, true), (false, false, false)]);
+    let conditions = select(vec![
+        (true, true, false),
+        (false, true, true),
+        (false, false, false),
+    ]);
     let endpoints = vec((select(&ADDRESSES[..]), conditions), 0..4);
     let ports = proptest::sample::subsequence(&PORTS[..], 0..=2);
-    (object(), select(&NAMES[..]), endpoints, ports).prop_map(|(object, service, endpoints, ports)| {
-        let mut slice = slice(&object, service, endpoints.into_iter().map(|(ip, how)| endpoint(ip, how)));
-        slice.ports = ports.into_iter().map(|name| (name.into(), 8080)).collect();
-        slice.upsert()
-    })
+    (object(), select(&NAMES[..]), endpoints, ports).prop_map(
+        |(object, service, endpoints, ports)| {
+            let mut slice = slice(
+                &object,
+                service,
+                endpoints.into_iter().map(|(ip, how)| endpoint(ip, how)),
+            );
+            slice.ports = ports.into_iter().map(|name| (name.into(), 8080)).collect();
+            slice.upsert()
+        },
+    )
 }
 
 fn another() -> impl Strategy<Value = Change> {
     prop_oneof![
-        (select(&NAMESPACES[..]), label()).prop_map(|(name, mesh)| Namespace { name: name.into(), mesh }.upsert()),
+        (select(&NAMESPACES[..]), label()).prop_map(|(name, mesh)| Namespace {
+            name: name.into(),
+            mesh
+        }
+        .upsert()),
         object().prop_map(|object| {
             let policy = PeerAuthentication {
                 name: name(&object),
@@ -98,7 +126,12 @@ fn another() -> impl Strategy<Value = Change> {
 }
 
 fn a_removal() -> impl Strategy<Value = Change> {
-    let kinds = vec![Kind::Pod, Kind::Service, Kind::EndpointSlice, Kind::PeerAuthentication];
+    let kinds = vec![
+        Kind::Pod,
+        Kind::Service,
+        Kind::EndpointSlice,
+        Kind::PeerAuthentication,
+    ];
     prop_oneof![
         4 => (select(kinds), object()).prop_map(|(kind, object)| (kind, name(&object))),
         1 => select(&NAMESPACES[..]).prop_map(|namespace| (Kind::Namespace, name(namespace))),

@@ -39,19 +39,49 @@ impl From<&Snapshot> for View {
         let service = |s: &Arc<ServiceState>| {
             let sets = s.endpoints.iter().map(|set| {
                 let (ready, rest) = set.endpoints.split_at(set.ready);
-                let sets = (ready.iter().copied().collect(), rest.iter().copied().collect());
-                assert_eq!(ready.len() + rest.len(), { let (a, b): &(BTreeSet<_>, BTreeSet<_>) = &sets; a.len() + b.len() });
+                let sets = (
+                    ready.iter().copied().collect(),
+                    rest.iter().copied().collect(),
+                );
+                assert_eq!(ready.len() + rest.len(), {
+                    let (a, b): &(BTreeSet<_>, BTreeSet<_>) = &sets;
+                    a.len() + b.len()
+                });
                 sets
             });
             (s.service.name.clone(), sets.collect())
         };
         Self {
-            workloads: snapshot.workloads.iter().map(|(k, v)| (k.clone(), workload(v))).collect(),
-            workloads_by_ip: snapshot.workloads_by_ip.iter().map(|(k, v)| (*k, workload(v))).collect(),
-            local: snapshot.local.iter().map(|(k, v)| (k.clone(), workload(v))).collect(),
-            services: snapshot.services.iter().map(|(k, v)| (k.clone(), service(v))).collect(),
-            services_by_vip: snapshot.services_by_vip.iter().map(|(k, v)| (*k, service(v))).collect(),
-            destinations: snapshot.destinations.iter().map(|(k, v)| (*k, *v == Destination::Service)).collect(),
+            workloads: snapshot
+                .workloads
+                .iter()
+                .map(|(k, v)| (k.clone(), workload(v)))
+                .collect(),
+            workloads_by_ip: snapshot
+                .workloads_by_ip
+                .iter()
+                .map(|(k, v)| (*k, workload(v)))
+                .collect(),
+            local: snapshot
+                .local
+                .iter()
+                .map(|(k, v)| (k.clone(), workload(v)))
+                .collect(),
+            services: snapshot
+                .services
+                .iter()
+                .map(|(k, v)| (k.clone(), service(v)))
+                .collect(),
+            services_by_vip: snapshot
+                .services_by_vip
+                .iter()
+                .map(|(k, v)| (*k, service(v)))
+                .collect(),
+            destinations: snapshot
+                .destinations
+                .iter()
+                .map(|(k, v)| (*k, *v == Destination::Service))
+                .collect(),
             policies: snapshot.peer_authentications.keys().cloned().collect(),
             policies_by_namespace: snapshot.policies.keys().cloned().collect(),
             namespaces: snapshot.namespaces.keys().cloned().collect(),
@@ -73,7 +103,10 @@ impl Reference {
             match change {
                 Change::Remove(key) => drop(self.objects.remove(key)),
                 Change::Upsert(key, resource) => {
-                    let same = self.objects.get(key).filter(|(old, _)| claim(old) == claim(resource));
+                    let same = self
+                        .objects
+                        .get(key)
+                        .filter(|(old, _)| claim(old) == claim(resource));
                     let since = same.map_or(self.claims, |(_, since)| *since);
                     self.claims += 1;
                     self.objects.insert(key.clone(), (resource.clone(), since));
@@ -86,11 +119,17 @@ impl Reference {
     pub(super) fn at_once(&self) -> Vec<Change> {
         let mut objects: Vec<_> = self.objects.iter().collect();
         objects.sort_by_key(|(_, (_, since))| *since);
-        objects.into_iter().map(|(key, (resource, _))| Change::Upsert(key.clone(), resource.clone())).collect()
+        objects
+            .into_iter()
+            .map(|(key, (resource, _))| Change::Upsert(key.clone(), resource.clone()))
+            .collect()
     }
 
     pub(super) fn view(&self, node: &str) -> View {
-        let mut view = View { root_namespace: "weir-system".into(), ..View::default() };
+        let mut view = View {
+            root_namespace: "weir-system".into(),
+            ..View::default()
+        };
         let mut by_claim: Vec<_> = self.objects.iter().collect();
         by_claim.sort_by_key(|(_, (_, since))| *since);
         for (key, (resource, _)) in by_claim {
@@ -98,33 +137,56 @@ impl Reference {
             match resource {
                 Resource::Namespace(_) => drop(view.namespaces.insert(name.name)),
                 Resource::PeerAuthentication(_) => {
-                    view.policies_by_namespace.insert(Arc::clone(&name.namespace));
+                    view.policies_by_namespace
+                        .insert(Arc::clone(&name.namespace));
                     view.policies.insert(name);
                 }
                 Resource::Pod(pod) => {
                     let workload = self.workload(pod);
-                    view.workloads_by_ip.extend(pod.own_ips().iter().map(|ip| (*ip, workload.clone())));
+                    view.workloads_by_ip
+                        .extend(pod.own_ips().iter().map(|ip| (*ip, workload.clone())));
                     if &*pod.node == node {
                         view.local.insert(name.clone(), workload.clone());
                     }
                     view.workloads.insert(name, workload);
                 }
                 Resource::Service(service) => {
-                    let state = (name.clone(), service.ports.iter().map(|p| self.endpoints(&name, &p.name)).collect());
-                    view.services_by_vip.extend(service.vips.iter().map(|ip| (*ip, ServiceView::clone(&state))));
+                    let state = (
+                        name.clone(),
+                        service
+                            .ports
+                            .iter()
+                            .map(|p| self.endpoints(&name, &p.name))
+                            .collect(),
+                    );
+                    view.services_by_vip.extend(
+                        service
+                            .vips
+                            .iter()
+                            .map(|ip| (*ip, ServiceView::clone(&state))),
+                    );
                     view.services.insert(name, state);
                 }
                 Resource::EndpointSlice(_) | Resource::MeshConfig(_) => {}
             }
         }
-        let enrolled = view.workloads_by_ip.iter().filter(|(_, (_, _, enrolled))| *enrolled);
+        let enrolled = view
+            .workloads_by_ip
+            .iter()
+            .filter(|(_, (_, _, enrolled))| *enrolled);
         view.destinations = enrolled.map(|(ip, _)| (*ip, false)).collect();
-        view.destinations.extend(view.services_by_vip.keys().map(|ip| (*ip, true)));
-        let configs = self.objects.values().filter_map(|(resource, _)| match resource {
-            Resource::MeshConfig(config) => Some(config),
-            _ => None,
-        });
-        if let Some(config) = configs.min_by_key(|config| (config.created.is_none(), config.created)) {
+        view.destinations
+            .extend(view.services_by_vip.keys().map(|ip| (*ip, true)));
+        let configs = self
+            .objects
+            .values()
+            .filter_map(|(resource, _)| match resource {
+                Resource::MeshConfig(config) => Some(config),
+                _ => None,
+            });
+        if let Some(config) =
+            configs.min_by_key(|config| (config.created.is_none(), config.created))
+        {
             view.root_namespace = Arc::clone(&config.root_namespace);
         }
         view
@@ -141,21 +203,33 @@ impl Reference {
         };
         let able = !pod.host_network && !pod.finished && !pod.foreign_sidecar;
         let enrolled = able && pod.mesh.or(of_namespace) == Some(MeshLabel::Enabled);
-        let identity = format!("spiffe://cluster.local/ns/{}/sa/{}", pod.name.namespace, pod.service_account);
+        let identity = format!(
+            "spiffe://cluster.local/ns/{}/sa/{}",
+            pod.name.namespace, pod.service_account
+        );
         (pod.clone(), identity, enrolled)
     }
 
-    fn endpoints(&self, service: &ObjectName, port: &str) -> (BTreeSet<Endpoint>, BTreeSet<Endpoint>) {
+    fn endpoints(
+        &self,
+        service: &ObjectName,
+        port: &str,
+    ) -> (BTreeSet<Endpoint>, BTreeSet<Endpoint>) {
         let (mut ready, mut draining) = (BTreeSet::new(), BTreeSet::new());
         for (resource, _) in self.objects.values() {
-            let Resource::EndpointSlice(slice) = resource else { continue };
+            let Resource::EndpointSlice(slice) = resource else {
+                continue;
+            };
             if slice.name.namespace != service.namespace || slice.service != service.name {
                 continue;
             }
             for (_, number) in slice.ports.iter().filter(|(name, _)| &**name == port) {
                 for endpoint in &slice.endpoints {
                     let conditions = endpoint.conditions;
-                    let endpoint = Endpoint { address: endpoint.address, port: *number };
+                    let endpoint = Endpoint {
+                        address: endpoint.address,
+                        port: *number,
+                    };
                     if conditions.ready {
                         ready.insert(endpoint);
                     } else if conditions.serving && conditions.terminating {

@@ -7,11 +7,17 @@ use crate::{model::limits, sources::Reason};
 /// Number, lines before, and value of each document.
 fn documents(format: Format, text: &str) -> Vec<(usize, usize, Value)> {
     let documents = split(format, text).unwrap();
-    documents.into_iter().map(|d| (d.number, d.lines_before, value(format, d).unwrap())).collect()
+    documents
+        .into_iter()
+        .map(|d| (d.number, d.lines_before, value(format, d).unwrap()))
+        .collect()
 }
 
 fn values(text: &str) -> Vec<String> {
-    documents(Format::Yaml, text).into_iter().map(|(_, _, value)| value.to_string()).collect()
+    documents(Format::Yaml, text)
+        .into_iter()
+        .map(|(_, _, value)| value.to_string())
+        .collect()
 }
 
 #[test]
@@ -30,9 +36,15 @@ fn yaml_documents() {
         ("a: |\n  ---\n  b\n", vec!["{\"a\":\"---\\nb\\n\"}"]),
         ("---a: 1\n", vec!["{\"---a\":1}"]),
         // JSON is YAML.
-        ("{\"a\": 1}\n---\n{\"b\": [2]}", vec!["{\"a\":1}", "{\"b\":[2]}"]),
+        (
+            "{\"a\": 1}\n---\n{\"b\": [2]}",
+            vec!["{\"a\":1}", "{\"b\":[2]}"],
+        ),
         // Keys become text, as in Kubernetes.
-        ("{8080: x, true: z}", vec!["{\"8080\":\"x\",\"true\":\"z\"}"]),
+        (
+            "{8080: x, true: z}",
+            vec!["{\"8080\":\"x\",\"true\":\"z\"}"],
+        ),
     ] {
         assert_eq!(values(text), expected, "{text:?}");
     }
@@ -41,26 +53,42 @@ fn yaml_documents() {
 #[test]
 fn documents_are_counted_as_people_count() {
     let text = "# head\n---\na: 1\n---\n# empty\n---\nb: 2\n";
-    let found: Vec<_> = documents(Format::Yaml, text).into_iter().map(|(n, lines, v)| (n, lines, v.is_null())).collect();
+    let found: Vec<_> = documents(Format::Yaml, text)
+        .into_iter()
+        .map(|(n, lines, v)| (n, lines, v.is_null()))
+        .collect();
     assert_eq!(found, [(1, 1, false), (2, 3, true), (3, 5, false)]);
 }
 
 #[test]
 fn json_documents() {
-    assert_eq!(documents(Format::Json, "{\"a\": 1}\n {\"b\": 2}\n").len(), 2);
+    assert_eq!(
+        documents(Format::Json, "{\"a\": 1}\n {\"b\": 2}\n").len(),
+        2
+    );
     assert_eq!(documents(Format::Json, " \n").len(), 0);
-    assert!(matches!(split(Format::Json, "{\"a\": 1} {\"b\""), Err(Reason::Syntax { .. })));
+    assert!(matches!(
+        split(Format::Json, "{\"a\": 1} {\"b\""),
+        Err(Reason::Syntax { .. })
+    ));
 }
 
 fn error(text: &str) -> String {
     let documents = split(Format::Yaml, text).unwrap();
-    documents.into_iter().find_map(|d| value(Format::Yaml, d).err()).expect(text).to_string()
+    documents
+        .into_iter()
+        .find_map(|d| value(Format::Yaml, d).err())
+        .expect(text)
+        .to_string()
 }
 
 #[test]
 fn errors_say_the_line_of_the_file() {
     let error = error("a: 1\n---\nb: 2\nc: [1\n");
-    assert!(error.starts_with("cannot be parsed: line 4, column 4: "), "{error}");
+    assert!(
+        error.starts_with("cannot be parsed: line 4, column 4: "),
+        "{error}"
+    );
 }
 
 #[test]
@@ -75,11 +103,23 @@ fn hostile_yaml_is_an_error() {
     };
     let long = "x".repeat(1 << 20);
     let copies = "*a,".repeat(900);
-    let deep_block: String = (0..5_000).map(|depth| format!("{}a:\n", " ".repeat(depth))).collect();
+    let deep_block: String = (0..5_000)
+        .map(|depth| format!("{}a:\n", " ".repeat(depth)))
+        .collect();
     for (what, text) in [
         ("an alias bomb", bomb(9)),
-        ("a bomb of long texts", format!("a: &a {long}\nb: [{copies}]\n")),
-        ("aliases of aliases of long texts", format!("a: &a {long}\nb: &b [{}]\nc: [{}]\n", "*a,".repeat(30), "*b,".repeat(30))),
+        (
+            "a bomb of long texts",
+            format!("a: &a {long}\nb: [{copies}]\n"),
+        ),
+        (
+            "aliases of aliases of long texts",
+            format!(
+                "a: &a {long}\nb: &b [{}]\nc: [{}]\n",
+                "*a,".repeat(30),
+                "*b,".repeat(30)
+            ),
+        ),
         ("deep brackets", "[".repeat(100_000)),
         ("deep braces", "{a: ".repeat(100_000)),
         ("deep blocks", deep_block),
@@ -87,7 +127,10 @@ fn hostile_yaml_is_an_error() {
         ("many anchors", "- &a x\n".repeat(10_000)),
         ("an alias of itself", "a: &a [*a]\n".to_owned()),
         ("an alias of nothing", "a: *b\n".to_owned()),
-        ("merges", format!("a: &a {{x: 1}}\nb:\n{}", "  - <<: *a\n".repeat(2_000))),
+        (
+            "merges",
+            format!("a: &a {{x: 1}}\nb:\n{}", "  - <<: *a\n".repeat(2_000)),
+        ),
         ("a key twice", "a: 1\na: 2\n".to_owned()),
         ("half a text", "a: \"b\n".to_owned()),
         ("a tab", "a:\n\tb: 1\n".to_owned()),
@@ -100,9 +143,16 @@ fn hostile_yaml_is_an_error() {
 
 #[test]
 fn hostile_json_is_an_error() {
-    for text in ["[".repeat(100_000), "{\"a\":".repeat(100_000), "{\"a\": 1e999}".to_owned(), "nul".to_owned()] {
+    for text in [
+        "[".repeat(100_000),
+        "{\"a\":".repeat(100_000),
+        "{\"a\": 1e999}".to_owned(),
+        "nul".to_owned(),
+    ] {
         let failed = match split(Format::Json, &text) {
-            Ok(documents) => documents.into_iter().all(|document| value(Format::Json, document).is_err()),
+            Ok(documents) => documents
+                .into_iter()
+                .all(|document| value(Format::Json, document).is_err()),
             Err(_) => true,
         };
         assert!(failed);
@@ -112,9 +162,15 @@ fn hostile_json_is_an_error() {
 #[test]
 fn limits_are_kept() {
     let many = "---\n".repeat(limits::CONFIG_DOCUMENTS_MAX + 1);
-    assert!(matches!(split(Format::Yaml, &many), Err(Reason::TooManyDocuments { .. })));
+    assert!(matches!(
+        split(Format::Yaml, &many),
+        Err(Reason::TooManyDocuments { .. })
+    ));
     let large = "x".repeat(limits::CONFIG_DOCUMENT_BYTES_MAX + 1);
-    assert!(matches!(split(Format::Yaml, &large), Err(Reason::DocumentTooLarge { .. })));
+    assert!(matches!(
+        split(Format::Yaml, &large),
+        Err(Reason::DocumentTooLarge { .. })
+    ));
 }
 
 proptest! {

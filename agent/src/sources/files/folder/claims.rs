@@ -46,7 +46,11 @@ impl Claims {
     }
 
     /// What runs now and would end, because only files in `changing` have it.
-    pub(super) fn ending(&self, key: &ResourceKey, changing: &BTreeSet<Arc<Path>>) -> Option<&Resource> {
+    pub(super) fn ending(
+        &self,
+        key: &ResourceKey,
+        changing: &BTreeSet<Arc<Path>>,
+    ) -> Option<&Resource> {
         let claim = self.claims.get(key)?;
         let ending = claim.offers.iter().all(|(file, _)| changing.contains(file));
         claim.told.as_ref().filter(|_| ending)
@@ -69,7 +73,9 @@ impl Claims {
         match claim.offers.binary_search_by(|(other, _)| other.cmp(file)) {
             Ok(at) if claim.offers[at].1 == *resource => return,
             Ok(at) => claim.offers[at].1 = resource.clone(),
-            Err(at) => claim.offers.insert(at, (Arc::clone(file), resource.clone())),
+            Err(at) => claim
+                .offers
+                .insert(at, (Arc::clone(file), resource.clone())),
         }
         self.touch(key);
     }
@@ -98,7 +104,11 @@ impl Claims {
                     None => removed.push(Change::Remove(key.clone())),
                 }
             }
-            let files: Vec<Arc<Path>> = claim.offers.iter().map(|(file, _)| Arc::clone(file)).collect();
+            let files: Vec<Arc<Path>> = claim
+                .offers
+                .iter()
+                .map(|(file, _)| Arc::clone(file))
+                .collect();
             if files.is_empty() {
                 self.claims.remove(&key);
             }
@@ -113,8 +123,15 @@ impl Claims {
     fn note_lost(&mut self, key: &ResourceKey, files: &[Arc<Path>]) -> Vec<Arc<Path>> {
         let mut concerned = Vec::new();
         let losers = files.get(1..).unwrap_or_default();
-        let is_former = |(file, lost): &(&Arc<Path>, &BTreeMap<ResourceKey, _>)| lost.contains_key(key) && !losers.contains(file);
-        let former: Vec<Arc<Path>> = self.lost.iter().filter(is_former).map(|(file, _)| Arc::clone(file)).collect();
+        let is_former = |(file, lost): &(&Arc<Path>, &BTreeMap<ResourceKey, _>)| {
+            lost.contains_key(key) && !losers.contains(file)
+        };
+        let former: Vec<Arc<Path>> = self
+            .lost
+            .iter()
+            .filter(is_former)
+            .map(|(file, _)| Arc::clone(file))
+            .collect();
         for file in former {
             if let Some(lost) = self.lost.get_mut(&file) {
                 lost.remove(key);
@@ -126,7 +143,10 @@ impl Claims {
         }
         for file in losers {
             let lost = self.lost.entry(Arc::clone(file)).or_default();
-            if lost.insert(key.clone(), Arc::clone(&files[0])).is_none_or(|before| before != files[0]) {
+            if lost
+                .insert(key.clone(), Arc::clone(&files[0]))
+                .is_none_or(|before| before != files[0])
+            {
                 concerned.push(Arc::clone(file));
             }
         }

@@ -44,25 +44,49 @@ pub(super) struct Running<'a> {
 impl<'a> Running<'a> {
     /// What runs now, whichever file it is from, and no file has any more.
     fn ending(self, key: &ResourceKey) -> Option<&'a Resource> {
-        self.claims.ending(key, self.changing).filter(|_| !self.staying.contains(key))
+        self.claims
+            .ending(key, self.changing)
+            .filter(|_| !self.staying.contains(key))
     }
 }
 
 impl File {
-    pub(super) fn new(name: &Path, documents: Vec<Document>, old: Option<&Self>, running: Running<'_>) -> Self {
-        let had: HashMap<&ResourceKey, &Resource> = old.into_iter().flat_map(Self::offers).collect();
-        let mut file = Self { documents, ..Self::default() };
+    pub(super) fn new(
+        name: &Path,
+        documents: Vec<Document>,
+        old: Option<&Self>,
+        running: Running<'_>,
+    ) -> Self {
+        let had: HashMap<&ResourceKey, &Resource> =
+            old.into_iter().flat_map(Self::offers).collect();
+        let mut file = Self {
+            documents,
+            ..Self::default()
+        };
         file.share(running.claims);
         let mut taken = file.find_twice();
         let mut unnamed = false;
         for document in &file.documents {
             for rejected in document.items.iter().filter_map(Item::rejected) {
                 unnamed |= rejected.key.is_none();
-                let Some(key) = rejected.key.clone().or_else(|| unnamed_key(rejected, name, document.number)) else {
+                let Some(key) = rejected
+                    .key
+                    .clone()
+                    .or_else(|| unnamed_key(rejected, name, document.number))
+                else {
                     continue;
                 };
-                let last_good = || had.get(&key).copied().or_else(|| running.ending(&key)).cloned();
-                let stays = rejected.instead.clone().map(|closed| renamed(closed, &key)).or_else(last_good);
+                let last_good = || {
+                    had.get(&key)
+                        .copied()
+                        .or_else(|| running.ending(&key))
+                        .cloned()
+                };
+                let stays = rejected
+                    .instead
+                    .clone()
+                    .map(|closed| renamed(closed, &key))
+                    .or_else(last_good);
                 if let Some(stays) = stays.filter(|_| taken.insert(key.clone())) {
                     file.kept.push((key, stays));
                 }
@@ -130,12 +154,24 @@ impl File {
             for rejected in document.items.iter().filter_map(Item::rejected) {
                 for error in &rejected.errors {
                     let reason = Reason::Field(error.reason.clone());
-                    add(Some(document.number), rejected.object.as_ref(), &error.path, reason);
+                    add(
+                        Some(document.number),
+                        rejected.object.as_ref(),
+                        &error.path,
+                        reason,
+                    );
                 }
             }
             for key in self.twice.get(&document.number).into_iter().flatten() {
-                let first = Reason::Duplicate { first: "this file".to_owned() };
-                add(Some(document.number), Some(&ObjectRef::from(key)), "", first);
+                let first = Reason::Duplicate {
+                    first: "this file".to_owned(),
+                };
+                add(
+                    Some(document.number),
+                    Some(&ObjectRef::from(key)),
+                    "",
+                    first,
+                );
             }
         }
         problems
@@ -144,7 +180,10 @@ impl File {
     pub(super) fn problem_with(&self, name: &Path, key: &ResourceKey, reason: Reason) -> Problem {
         Problem {
             file: name.to_owned(),
-            document: self.objects().find(|(_, other, _)| *other == key).map(|(document, _, _)| document),
+            document: self
+                .objects()
+                .find(|(_, other, _)| *other == key)
+                .map(|(document, _, _)| document),
             object: Some(ObjectRef::from(key)),
             field: String::new(),
             reason,
@@ -162,9 +201,15 @@ impl File {
     /// Valid objects with the numbers of their documents, less those that are there twice.
     fn objects(&self) -> impl Iterator<Item = (usize, &ResourceKey, &Resource)> {
         self.documents.iter().flat_map(|document| {
-            let twice = self.twice.get(&document.number).map(Vec::as_slice).unwrap_or_default();
+            let twice = self
+                .twice
+                .get(&document.number)
+                .map(Vec::as_slice)
+                .unwrap_or_default();
             document.items.iter().filter_map(move |item| match item {
-                Item::Object(key, resource) if !twice.contains(key) => Some((document.number, key, resource)),
+                Item::Object(key, resource) if !twice.contains(key) => {
+                    Some((document.number, key, resource))
+                }
                 Item::Object(..) | Item::Idle(..) | Item::Foreign | Item::Rejected(_) => None,
             })
         })
@@ -172,7 +217,11 @@ impl File {
 
     /// Objects that have not changed stay the allocation that the rest of the agent has.
     fn share(&mut self, claims: &Claims) {
-        for item in self.documents.iter_mut().flat_map(|document| &mut document.items) {
+        for item in self
+            .documents
+            .iter_mut()
+            .flat_map(|document| &mut document.items)
+        {
             if let Item::Object(key, resource) = item
                 && let Some(told) = claims.told(key)
                 && *told == *resource
@@ -190,7 +239,10 @@ impl File {
                 if let Item::Object(key, _) = item
                     && !taken.insert(key.clone())
                 {
-                    self.twice.entry(document.number).or_default().push(key.clone());
+                    self.twice
+                        .entry(document.number)
+                        .or_default()
+                        .push(key.clone());
                 }
             }
         }

@@ -19,7 +19,11 @@ struct World {
 
 impl World {
     fn new() -> Self {
-        Self { dir: tempfile::tempdir().unwrap(), folder: Folder::default(), last: Update::default() }
+        Self {
+            dir: tempfile::tempdir().unwrap(),
+            folder: Folder::default(),
+            last: Update::default(),
+        }
     }
 
     /// Writes (or, without a text, deletes) these files and takes in those alone. Gives the
@@ -37,7 +41,10 @@ impl World {
                     None
                 }
             };
-            Due { name: Path::new(name).into(), print }
+            Due {
+                name: Path::new(name).into(),
+                print,
+            }
         });
         let contents = read::all(self.dir.path(), due.collect(), &self.folder);
         self.last = self.folder.update(contents, None);
@@ -57,12 +64,19 @@ impl World {
     }
 
     fn problems(&self) -> Vec<String> {
-        self.last.problems.values().flatten().map(ToString::to_string).collect()
+        self.last
+            .problems
+            .values()
+            .flatten()
+            .map(ToString::to_string)
+            .collect()
     }
 }
 
 fn service(name: &str, vip: u8) -> String {
-    format!("---\napiVersion: v1\nkind: Service\nmetadata: {{name: {name}, namespace: a}}\nspec: {{clusterIP: 10.96.0.{vip}}}\n")
+    format!(
+        "---\napiVersion: v1\nkind: Service\nmetadata: {{name: {name}, namespace: a}}\nspec: {{clusterIP: 10.96.0.{vip}}}\n"
+    )
 }
 
 fn policy(name: &str, mode: &str) -> String {
@@ -73,7 +87,10 @@ fn policy(name: &str, mode: &str) -> String {
 
 fn key(name: &str) -> ResourceKey {
     let (namespace, name) = name.split_once('/').unwrap();
-    ResourceKey { kind: Kind::Service, name: ObjectName::new(namespace, name) }
+    ResourceKey {
+        kind: Kind::Service,
+        name: ObjectName::new(namespace, name),
+    }
 }
 
 const BROKEN: &str = "---\napiVersion: v1\nkind: Service\nmetadata: {name: web, namespace: a}\nspec: {clusterIP: x}\n";
@@ -87,7 +104,10 @@ fn only_what_differs_is_a_change() {
     assert!(!world.last.changed);
     let text = "# moved\n".to_owned() + &service("db", 3) + &service("api", 9) + &service("web", 1);
     assert_eq!(world.write("a.yaml", &text), ["+a/db", "+a/api"]);
-    assert_eq!(world.write("a.yaml", &service("api", 9)), ["-a/db", "-a/web"]);
+    assert_eq!(
+        world.write("a.yaml", &service("api", 9)),
+        ["-a/db", "-a/web"]
+    );
     assert_eq!(world.delete("a.yaml"), ["-a/api"]);
     assert_eq!(world.folder.census().objects.len(), 0);
 }
@@ -98,17 +118,26 @@ fn a_file_that_cannot_be_parsed_keeps_what_it_had() {
     let good = service("web", 1) + &service("api", 2);
     world.write("a.yaml", &good);
     for (broken, expected) in [
-        (service("web", 9) + "---\na: [1\n", "a.yaml, document 2: cannot be parsed: line 7"),
+        (
+            service("web", 9) + "---\na: [1\n",
+            "a.yaml, document 2: cannot be parsed: line 7",
+        ),
         ("\u{0}".to_owned(), "a.yaml, document 1: cannot be parsed"),
         (String::new(), "a.yaml: is empty"),
     ] {
         assert_eq!(world.write("a.yaml", &broken), [""; 0], "{broken}");
         let problems = world.problems();
-        assert!(problems.len() == 1 && problems[0].starts_with(expected), "{problems:?}");
+        assert!(
+            problems.len() == 1 && problems[0].starts_with(expected),
+            "{problems:?}"
+        );
         assert_eq!(world.last.delta.rejected, 1);
     }
     std::fs::write(world.dir.path().join("a.yaml"), b"a: \xff").unwrap();
-    let due = vec![Due { name: Path::new("a.yaml").into(), print: super::super::listing::Print::of(&world.dir.path().join("a.yaml")) }];
+    let due = vec![Due {
+        name: Path::new("a.yaml").into(),
+        print: super::super::listing::Print::of(&world.dir.path().join("a.yaml")),
+    }];
     let contents = read::all(world.dir.path(), due, &world.folder);
     assert!(world.folder.update(contents, None).delta.changes.is_empty());
     assert_eq!(world.write("a.yaml", &good), [""; 0]);
@@ -120,15 +149,26 @@ fn a_file_that_cannot_be_parsed_keeps_what_it_had() {
 fn an_invalid_object_keeps_its_last_good_version() {
     let mut world = World::new();
     world.write("a.yaml", &(service("web", 1) + &service("api", 2)));
-    assert_eq!(world.write("a.yaml", &(BROKEN.to_owned() + &service("api", 3))), ["+a/api"]);
+    assert_eq!(
+        world.write("a.yaml", &(BROKEN.to_owned() + &service("api", 3))),
+        ["+a/api"]
+    );
     assert_eq!(
         world.problems(),
-        ["a.yaml, document 1, Service a/web, spec.clusterIP: \"x\" is not an IP address that a pod or service can have"]
+        [
+            "a.yaml, document 1, Service a/web, spec.clusterIP: \"x\" is not an IP address that a pod or service can have"
+        ]
     );
     // Still, when other things change, and when the file breaks as a whole.
-    assert_eq!(world.write("a.yaml", &(service("api", 4) + BROKEN)), ["+a/api"]);
+    assert_eq!(
+        world.write("a.yaml", &(service("api", 4) + BROKEN)),
+        ["+a/api"]
+    );
     assert_eq!(world.write("a.yaml", "a: ["), [""; 0]);
-    assert_eq!(world.write("a.yaml", &(service("web", 5) + &service("api", 4))), ["+a/web"]);
+    assert_eq!(
+        world.write("a.yaml", &(service("web", 5) + &service("api", 4))),
+        ["+a/web"]
+    );
     // Gone is gone.
     world.write("a.yaml", BROKEN);
     assert_eq!(world.delete("a.yaml"), ["-a/web"]);
@@ -146,20 +186,36 @@ fn an_object_that_was_never_good_is_not_there() {
 fn an_object_that_moves_to_another_file_and_breaks_keeps_its_last_good_version() {
     let mut world = World::new();
     world.write("a.yaml", &service("web", 1));
-    assert_eq!(world.put(&[("a.yaml", None), ("b.yaml", Some(BROKEN))]), [""; 0]);
+    assert_eq!(
+        world.put(&[("a.yaml", None), ("b.yaml", Some(BROKEN))]),
+        [""; 0]
+    );
     assert_eq!(world.last.delta.rejected, 1);
     assert_eq!(world.delete("b.yaml"), ["-a/web"]);
     // An object that moves whole is never gone, whichever file comes first.
     world.write("b.yaml", &service("web", 1));
-    assert_eq!(world.put(&[("a.yaml", Some(&service("web", 1))), ("b.yaml", None)]), [""; 0]);
-    assert_eq!(world.put(&[("a.yaml", None), ("b.yaml", Some(&service("web", 2)))]), ["+a/web"]);
+    assert_eq!(
+        world.put(&[("a.yaml", Some(&service("web", 1))), ("b.yaml", None)]),
+        [""; 0]
+    );
+    assert_eq!(
+        world.put(&[("a.yaml", None), ("b.yaml", Some(&service("web", 2)))]),
+        ["+a/web"]
+    );
 }
 
 fn modes(world: &World) -> Vec<(String, Option<MtlsMode>)> {
-    let changes = world.last.delta.changes.iter().filter_map(|change| match change {
-        Change::Upsert(_, Resource::PeerAuthentication(policy)) => Some((policy.name.to_string(), policy.mode)),
-        _ => None,
-    });
+    let changes = world
+        .last
+        .delta
+        .changes
+        .iter()
+        .filter_map(|change| match change {
+            Change::Upsert(_, Resource::PeerAuthentication(policy)) => {
+                Some((policy.name.to_string(), policy.mode))
+            }
+            _ => None,
+        });
     changes.collect()
 }
 
@@ -168,14 +224,26 @@ fn an_invalid_peer_authentication_counts_as_strict() {
     let mut world = World::new();
     world.write("a.yaml", &policy("web", "PERMISSIVE"));
     world.write("a.yaml", &policy("web", "OPEN"));
-    assert_eq!(modes(&world), [("a/web".to_owned(), Some(MtlsMode::Strict))]);
+    assert_eq!(
+        modes(&world),
+        [("a/web".to_owned(), Some(MtlsMode::Strict))]
+    );
     assert_eq!(world.last.delta.rejected, 1);
     world.write("a.yaml", &policy("web", "PERMISSIVE"));
-    assert_eq!(modes(&world), [("a/web".to_owned(), Some(MtlsMode::Permissive))]);
+    assert_eq!(
+        modes(&world),
+        [("a/web".to_owned(), Some(MtlsMode::Permissive))]
+    );
     // Also one that never was good, and one that has no name.
     world.write("b.yaml", &(policy("api", "OPEN") + &policy("", "DISABLE")));
     let strict = Some(MtlsMode::Strict);
-    assert_eq!(modes(&world), [("a/api".to_owned(), strict), ("a/b.yaml#2".to_owned(), strict)]);
+    assert_eq!(
+        modes(&world),
+        [
+            ("a/api".to_owned(), strict),
+            ("a/b.yaml#2".to_owned(), strict)
+        ]
+    );
     assert_eq!(world.delete("b.yaml"), ["-a/api", "-a/b.yaml#2"]);
 }
 
@@ -184,7 +252,10 @@ fn a_document_that_cannot_be_told_apart_keeps_what_is_missing() {
     let mut world = World::new();
     world.write("a.yaml", &(policy("web", "STRICT") + &service("web", 1)));
     let misspelt = policy("web", "STRICT").replace("PeerAuthentication", "PeerAuthentcation");
-    assert_eq!(world.write("a.yaml", &(misspelt.clone() + &service("web", 1))), [""; 0]);
+    assert_eq!(
+        world.write("a.yaml", &(misspelt.clone() + &service("web", 1))),
+        [""; 0]
+    );
     assert_eq!(world.problems().len(), 1);
     let missing = "---\napiVersion: v1\nkind: Service\n";
     assert_eq!(world.write("a.yaml", missing), [""; 0]);
@@ -195,8 +266,14 @@ fn a_document_that_cannot_be_told_apart_keeps_what_is_missing() {
 fn of_an_object_in_two_files_the_first_counts() {
     let mut world = World::new();
     assert_eq!(world.write("b.yaml", &service("web", 2)), ["+a/web"]);
-    assert_eq!(world.write("c.yaml", &(service("db", 1) + &service("web", 3))), ["+a/db"]);
-    assert_eq!(world.problems(), ["c.yaml, document 2, Service a/web: is in b.yaml already, which counts"]);
+    assert_eq!(
+        world.write("c.yaml", &(service("db", 1) + &service("web", 3))),
+        ["+a/db"]
+    );
+    assert_eq!(
+        world.problems(),
+        ["c.yaml, document 2, Service a/web: is in b.yaml already, which counts"]
+    );
     assert_eq!(world.last.delta.rejected, 1);
     assert_eq!(world.write("a.yaml", &service("web", 1)), ["+a/web"]);
     assert_eq!(
@@ -215,8 +292,14 @@ fn of_an_object_in_two_files_the_first_counts() {
 #[test]
 fn of_an_object_twice_in_a_file_the_first_counts() {
     let mut world = World::new();
-    assert_eq!(world.write("a.yaml", &(service("web", 1) + &service("web", 2))), ["+a/web"]);
-    assert_eq!(world.problems(), ["a.yaml, document 2, Service a/web: is in this file already, which counts"]);
+    assert_eq!(
+        world.write("a.yaml", &(service("web", 1) + &service("web", 2))),
+        ["+a/web"]
+    );
+    assert_eq!(
+        world.problems(),
+        ["a.yaml, document 2, Service a/web: is in this file already, which counts"]
+    );
     assert_eq!(world.write("a.yaml", &service("web", 2)), ["+a/web"]);
     assert!(world.problems().is_empty());
 }
@@ -234,9 +317,18 @@ fn lists_are_their_items() {
     };
     assert_eq!(world.write("a.json", &list("10.96.0.1")), ["+a", "+a/web"]);
     assert_eq!(world.write("a.json", &list("x")), [""; 0]);
-    assert!(world.problems()[0].starts_with("a.json, document 1, Service a/web, items[1].spec.clusterIP: "));
-    assert_eq!(world.write("b.yaml", "apiVersion: v1\nkind: List\nitems: 3\n"), [""; 0]);
-    assert_eq!(world.problems(), ["b.yaml, document 1, items: expected a sequence"]);
+    assert!(
+        world.problems()[0]
+            .starts_with("a.json, document 1, Service a/web, items[1].spec.clusterIP: ")
+    );
+    assert_eq!(
+        world.write("b.yaml", "apiVersion: v1\nkind: List\nitems: 3\n"),
+        [""; 0]
+    );
+    assert_eq!(
+        world.problems(),
+        ["b.yaml, document 1, items: expected a sequence"]
+    );
 }
 
 #[test]
@@ -246,7 +338,13 @@ fn kinds_that_are_not_acted_upon_are_noted_and_others_ignored() {
     let foreign = "---\napiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web}\n";
     assert_eq!(world.write("a.yaml", &(idle.to_owned() + foreign)), [""; 0]);
     assert!(world.problems().is_empty());
-    let noted: Vec<String> = world.last.idle.values().flatten().map(|(_, object)| object.to_string()).collect();
+    let noted: Vec<String> = world
+        .last
+        .idle
+        .values()
+        .flatten()
+        .map(|(_, object)| object.to_string())
+        .collect();
     assert_eq!(noted, ["AuthorizationPolicy default/web"]);
     assert_eq!(world.folder.census().foreign, 1);
 }
@@ -255,7 +353,10 @@ fn kinds_that_are_not_acted_upon_are_noted_and_others_ignored() {
 fn an_unchanged_object_stays_one_allocation() {
     let mut world = World::new();
     let resource = |world: &World| {
-        let Some(Change::Upsert(_, Resource::Service(service))) = world.last.delta.changes.first() else { panic!() };
+        let Some(Change::Upsert(_, Resource::Service(service))) = world.last.delta.changes.first()
+        else {
+            panic!()
+        };
         Arc::clone(service)
     };
     world.write("a.yaml", &service("web", 1));
@@ -265,9 +366,15 @@ fn an_unchanged_object_stays_one_allocation() {
     world.write("b.yaml", &service("web", 1));
     world.delete("a.yaml");
     assert!(world.last.delta.changes.is_empty());
-    let Some(Resource::Service(running)) = world.folder.claims.told(&key("a/web")) else { panic!() };
+    let Some(Resource::Service(running)) = world.folder.claims.told(&key("a/web")) else {
+        panic!()
+    };
     assert!(Arc::ptr_eq(&first, running));
-    let Some((_, Resource::Service(held))) = world.folder.files[Path::new("b.yaml")].offers().next() else { panic!() };
+    let Some((_, Resource::Service(held))) =
+        world.folder.files[Path::new("b.yaml")].offers().next()
+    else {
+        panic!()
+    };
     assert!(Arc::ptr_eq(&first, held));
 }
 
@@ -275,9 +382,18 @@ fn an_unchanged_object_stays_one_allocation() {
 fn much_is_read_on_all_cores_with_the_same_outcome() {
     let mut world = World::new();
     let padding = format!("# {}\n", "x".repeat(400_000));
-    let texts: Vec<(String, String)> =
-        (0..6).map(|i| (format!("{i}.yaml"), padding.clone() + &service(&format!("web-{i}"), i))).collect();
-    let files: Vec<(&str, Option<&str>)> = texts.iter().map(|(name, text)| (&**name, Some(&**text))).collect();
+    let texts: Vec<(String, String)> = (0..6)
+        .map(|i| {
+            (
+                format!("{i}.yaml"),
+                padding.clone() + &service(&format!("web-{i}"), i),
+            )
+        })
+        .collect();
+    let files: Vec<(&str, Option<&str>)> = texts
+        .iter()
+        .map(|(name, text)| (&**name, Some(&**text)))
+        .collect();
     let expected: Vec<String> = (0..6).map(|i| format!("+a/web-{i}")).collect();
     assert_eq!(world.put(&files), expected);
 }

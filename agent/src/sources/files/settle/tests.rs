@@ -13,9 +13,21 @@ struct World {
 }
 
 fn listing(files: &[(&str, u64)]) -> Listing {
-    let print = |version| Print::File { device: 0, inode: 0, bytes: version, changed: (0, 0), modified: (0, 0) };
-    let files = files.iter().map(|(name, version)| (Path::new(name).into(), print(*version))).collect();
-    Listing { files: Some(files), ..Listing::default() }
+    let print = |version| Print::File {
+        device: 0,
+        inode: 0,
+        bytes: version,
+        changed: (0, 0),
+        modified: (0, 0),
+    };
+    let files = files
+        .iter()
+        .map(|(name, version)| (Path::new(name).into(), print(*version)))
+        .collect();
+    Listing {
+        files: Some(files),
+        ..Listing::default()
+    }
 }
 
 impl World {
@@ -24,7 +36,10 @@ impl World {
         let mut settle = Settle::default();
         let all = settle.all(&listing(files));
         all.iter().for_each(|file| settle.taken(file));
-        Self { settle, now: Instant::now() }
+        Self {
+            settle,
+            now: Instant::now(),
+        }
     }
 
     fn happened(&mut self, name: &str, what: Happened) {
@@ -36,7 +51,9 @@ impl World {
         self.now += wait;
         let due = self.settle.due(&listing(files), self.now);
         due.iter().for_each(|file| self.settle.taken(file));
-        due.into_iter().map(|file| file.name.display().to_string()).collect()
+        due.into_iter()
+            .map(|file| file.name.display().to_string())
+            .collect()
     }
 
     fn at_once(&mut self, files: &[(&str, u64)]) -> Vec<String> {

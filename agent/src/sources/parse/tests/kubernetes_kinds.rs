@@ -25,9 +25,14 @@ metadata:
 spec: {nodeName: n2, serviceAccountName: web, containers: [{name: app, ports: [{containerPort: 8080}]}]}
 status: {podIP: 10.9.0.2, podIPs: [{ip: 10.9.0.2}]}
 "#;
-    let Resource::Pod(pod) = resource(yaml) else { panic!() };
+    let Resource::Pod(pod) = resource(yaml) else {
+        panic!()
+    };
     assert_eq!(pod.name.to_string(), "shop/web-1");
-    assert_eq!((&*pod.uid, &*pod.node, &*pod.service_account), ("shop/web-1", "n2", "web"));
+    assert_eq!(
+        (&*pod.uid, &*pod.node, &*pod.service_account),
+        ("shop/web-1", "n2", "web")
+    );
     assert_eq!(pod.ips, ["10.9.0.2".parse::<std::net::IpAddr>().unwrap()]);
     assert_eq!(pod.mesh, Some(MeshLabel::Enabled));
     assert_eq!(pod.netns, Some(NetnsRef::Path("/run/netns/web-1".into())));
@@ -38,9 +43,17 @@ status: {podIP: 10.9.0.2, podIPs: [{ip: 10.9.0.2}]}
 
 #[test]
 fn a_pods_defaults() {
-    let pod = pod("metadata: {name: a, uid: '1234', creationTimestamp: null, managedFields: [{manager: x}]}, unknown: [1]");
-    assert_eq!((&*pod.uid, &*pod.node, &*pod.service_account), ("1234", "", "default"));
-    assert_eq!((pod.mesh, pod.captured, pod.netns, pod.ips), (None, None, None, vec![]));
+    let pod = pod(
+        "metadata: {name: a, uid: '1234', creationTimestamp: null, managedFields: [{manager: x}]}, unknown: [1]",
+    );
+    assert_eq!(
+        (&*pod.uid, &*pod.node, &*pod.service_account),
+        ("1234", "", "default")
+    );
+    assert_eq!(
+        (pod.mesh, pod.captured, pod.netns, pod.ips),
+        (None, None, None, vec![])
+    );
 }
 
 #[test]
@@ -48,8 +61,14 @@ fn addresses_are_taken_once_the_primary_first() {
     for (status, expected) in [
         ("{podIP: 10.0.0.1}", vec!["10.0.0.1"]),
         ("{podIP: ''}", vec![]),
-        ("{podIP: 10.0.0.1, podIPs: [{ip: 10.0.0.1}, {ip: 'fd00::1'}]}", vec!["10.0.0.1", "fd00::1"]),
-        ("{podIPs: [{ip: '::ffff:10.0.0.1'}, {ip: 10.0.0.1}]}", vec!["10.0.0.1"]),
+        (
+            "{podIP: 10.0.0.1, podIPs: [{ip: 10.0.0.1}, {ip: 'fd00::1'}]}",
+            vec!["10.0.0.1", "fd00::1"],
+        ),
+        (
+            "{podIPs: [{ip: '::ffff:10.0.0.1'}, {ip: 10.0.0.1}]}",
+            vec!["10.0.0.1"],
+        ),
     ] {
         let pod = pod(&format!("metadata: {{name: a}}, status: {status}"));
         let ips: Vec<String> = pod.ips.iter().map(ToString::to_string).collect();
@@ -63,27 +82,51 @@ fn a_sidecar_is_one_that_runs_beside_the_app() {
         ("{containers: [{name: app}]}", false),
         ("{containers: [{name: app}, {name: istio-proxy}]}", true),
         ("{containers: [{name: linkerd-proxy}]}", true),
-        ("{initContainers: [{name: istio-proxy, restartPolicy: Always}]}", true),
+        (
+            "{initContainers: [{name: istio-proxy, restartPolicy: Always}]}",
+            true,
+        ),
         ("{initContainers: [{name: istio-proxy}]}", false),
         ("{initContainers: [{name: istio-init}]}", false),
     ] {
-        assert_eq!(pod(&format!("metadata: {{name: a}}, spec: {spec}")).foreign_sidecar, foreign, "{spec}");
+        assert_eq!(
+            pod(&format!("metadata: {{name: a}}, spec: {spec}")).foreign_sidecar,
+            foreign,
+            "{spec}"
+        );
     }
 }
 
 #[test]
 fn a_workload_is_named_by_its_owner() {
-    let owner = |kind: &str, name: &str| format!("ownerReferences: [{{kind: {kind}, name: {name}, controller: true}}]");
+    let owner = |kind: &str, name: &str| {
+        format!("ownerReferences: [{{kind: {kind}, name: {name}, controller: true}}]")
+    };
     for (metadata, expected) in [
         (String::new(), "pod"),
         (owner("ReplicaSet", "web-7d4b9c6f5"), "web"),
-        (format!("labels: {{pod-template-hash: '12345'}}, {}", owner("ReplicaSet", "web-api-12345")), "web-api"),
-        (format!("labels: {{pod-template-hash: '12345'}}, {}", owner("ReplicaSet", "web-api")), "web-api"),
+        (
+            format!(
+                "labels: {{pod-template-hash: '12345'}}, {}",
+                owner("ReplicaSet", "web-api-12345")
+            ),
+            "web-api",
+        ),
+        (
+            format!(
+                "labels: {{pod-template-hash: '12345'}}, {}",
+                owner("ReplicaSet", "web-api")
+            ),
+            "web-api",
+        ),
         (owner("ReplicaSet", "web-frontend"), "web-frontend"),
         (owner("StatefulSet", "db"), "db"),
         (owner("Job", "report-28391234"), "report"),
         (owner("Job", "report-7"), "report-7"),
-        ("ownerReferences: [{kind: Node, name: n1}]".to_owned(), "pod"),
+        (
+            "ownerReferences: [{kind: Node, name: n1}]".to_owned(),
+            "pod",
+        ),
     ] {
         let pod = pod(&format!("metadata: {{name: pod, {metadata}}}"));
         assert_eq!(&*pod.workload_name, expected, "{metadata}");
@@ -96,10 +139,21 @@ fn annotations_of_a_pod() {
         "metadata: {name: a, annotations: {weir.dev/skip-inbound-ports: ' 80,443 ', weir.dev/skip-outbound-ports: '', \
          weir.dev/skip-outbound-cidrs: '10.1.2.3/8,192.0.2.1,fd00::/8', weir.dev/pid: '12', weir.dev/captured: 'false'}}",
     );
-    assert_eq!((pod.skip.inbound_ports, pod.skip.outbound_ports), (vec![80, 443], vec![]));
-    let cidrs: Vec<String> = pod.skip.outbound_cidrs.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        (pod.skip.inbound_ports, pod.skip.outbound_ports),
+        (vec![80, 443], vec![])
+    );
+    let cidrs: Vec<String> = pod
+        .skip
+        .outbound_cidrs
+        .iter()
+        .map(ToString::to_string)
+        .collect();
     assert_eq!(cidrs, ["10.0.0.0/8", "192.0.2.1/32", "fd00::/8"]);
-    assert_eq!((pod.netns, pod.captured), (Some(NetnsRef::Pid(12)), Some(false)));
+    assert_eq!(
+        (pod.netns, pod.captured),
+        (Some(NetnsRef::Pid(12)), Some(false))
+    );
 }
 
 #[test]
@@ -107,44 +161,120 @@ fn ambient_pods_count_as_captured() {
     for (annotations, captured) in [
         ("ambient.istio.io/redirection: enabled", Some(true)),
         ("ambient.istio.io/redirection: disabled", None),
-        ("ambient.istio.io/redirection: enabled, weir.dev/captured: 'false'", Some(false)),
+        (
+            "ambient.istio.io/redirection: enabled, weir.dev/captured: 'false'",
+            Some(false),
+        ),
     ] {
-        let pod = pod(&format!("metadata: {{name: a, annotations: {{{annotations}}}}}"));
+        let pod = pod(&format!(
+            "metadata: {{name: a, annotations: {{{annotations}}}}}"
+        ));
         assert_eq!(pod.captured, captured, "{annotations}");
     }
 }
 
 #[test]
 fn a_finished_pod_is_known_by_its_phase() {
-    for (phase, finished) in [("Pending", false), ("Running", false), ("Succeeded", true), ("Failed", true)] {
-        assert_eq!(pod(&format!("metadata: {{name: a}}, status: {{phase: {phase}}}")).finished, finished);
+    for (phase, finished) in [
+        ("Pending", false),
+        ("Running", false),
+        ("Succeeded", true),
+        ("Failed", true),
+    ] {
+        assert_eq!(
+            pod(&format!(
+                "metadata: {{name: a}}, status: {{phase: {phase}}}"
+            ))
+            .finished,
+            finished
+        );
     }
 }
 
 #[test]
 fn what_is_wrong_with_a_pod() {
     const POD: &str = "apiVersion: v1, kind: Pod";
-    let annotated = |annotation: &str| format!("{{{POD}, metadata: {{name: a, annotations: {{{annotation}}}}}}}");
+    let annotated = |annotation: &str| {
+        format!("{{{POD}, metadata: {{name: a, annotations: {{{annotation}}}}}}}")
+    };
     let cases = [
-        (format!("{{{POD}, metadata: {{name: a, labels: {{weir.dev/mesh: 'on'}}}}}}"), "metadata.labels[weir.dev/mesh]: \"on\" is not one of enabled, disabled"),
-        (format!("{{{POD}, metadata: {{name: a, labels: {{app: 1}}}}}}"), "metadata.labels.app: invalid type: integer `1`"),
-        (format!("{{{POD}, metadata: {{name: a}}, spec: {{containers: {{}}}}}}"), "spec.containers: invalid type: map"),
-        (format!("{{{POD}, metadata: {{name: a}}, spec: {{containers: [{{name: a}}, {{}}]}}}}"), "spec.containers[1]: missing field `name`"),
-        (format!("{{{POD}, metadata: {{name: a}}, spec: {{serviceAccountName: A/B}}}}"), "spec.serviceAccountName: \"A/B\""),
-        (format!("{{{POD}, metadata: {{name: a}}, status: {{podIPs: [{{ip: 10.0.0.1}}, {{ip: x}}]}}}}"), "status.podIPs[1].ip: \"x\" is not an IP"),
-        (format!("{{{POD}, metadata: {{name: a}}, status: {{podIP: 0.0.0.0}}}}"), "status.podIP: "),
-        (format!("{{{POD}, metadata: {{name: a}}, status: {{podIP: 224.0.0.1}}}}"), "status.podIP: "),
-        (annotated("weir.dev/skip-inbound-ports: 80"), "metadata.annotations[weir.dev/skip-inbound-ports]: invalid type"),
-        (annotated("weir.dev/skip-inbound-ports: '80,x'"), "metadata.annotations[weir.dev/skip-inbound-ports]: \"x\" is not a port"),
-        (annotated("weir.dev/skip-inbound-ports: '80,'"), "metadata.annotations[weir.dev/skip-inbound-ports]: \"\" is not a port"),
-        (annotated("weir.dev/skip-outbound-ports: '0'"), "metadata.annotations[weir.dev/skip-outbound-ports]: \"0\""),
-        (annotated("weir.dev/skip-outbound-ports: '65536'"), "metadata.annotations[weir.dev/skip-outbound-ports]: \"65536\""),
-        (annotated("weir.dev/skip-outbound-cidrs: 10.0.0.0/33"), "metadata.annotations[weir.dev/skip-outbound-cidrs]: \"10.0.0.0/33\""),
-        (annotated("weir.dev/netns: run/netns/a"), "metadata.annotations[weir.dev/netns]: \"run/netns/a\" is not an absolute path"),
-        (annotated("weir.dev/pid: '-1'"), "metadata.annotations[weir.dev/pid]: \"-1\" is not a process id"),
-        (annotated("weir.dev/captured: perhaps"), "metadata.annotations[weir.dev/captured]: \"perhaps\""),
+        (
+            format!("{{{POD}, metadata: {{name: a, labels: {{weir.dev/mesh: 'on'}}}}}}"),
+            "metadata.labels[weir.dev/mesh]: \"on\" is not one of enabled, disabled",
+        ),
+        (
+            format!("{{{POD}, metadata: {{name: a, labels: {{app: 1}}}}}}"),
+            "metadata.labels.app: invalid type: integer `1`",
+        ),
+        (
+            format!("{{{POD}, metadata: {{name: a}}, spec: {{containers: {{}}}}}}"),
+            "spec.containers: invalid type: map",
+        ),
+        (
+            format!("{{{POD}, metadata: {{name: a}}, spec: {{containers: [{{name: a}}, {{}}]}}}}"),
+            "spec.containers[1]: missing field `name`",
+        ),
+        (
+            format!("{{{POD}, metadata: {{name: a}}, spec: {{serviceAccountName: A/B}}}}"),
+            "spec.serviceAccountName: \"A/B\"",
+        ),
+        (
+            format!(
+                "{{{POD}, metadata: {{name: a}}, status: {{podIPs: [{{ip: 10.0.0.1}}, {{ip: x}}]}}}}"
+            ),
+            "status.podIPs[1].ip: \"x\" is not an IP",
+        ),
+        (
+            format!("{{{POD}, metadata: {{name: a}}, status: {{podIP: 0.0.0.0}}}}"),
+            "status.podIP: ",
+        ),
+        (
+            format!("{{{POD}, metadata: {{name: a}}, status: {{podIP: 224.0.0.1}}}}"),
+            "status.podIP: ",
+        ),
+        (
+            annotated("weir.dev/skip-inbound-ports: 80"),
+            "metadata.annotations[weir.dev/skip-inbound-ports]: invalid type",
+        ),
+        (
+            annotated("weir.dev/skip-inbound-ports: '80,x'"),
+            "metadata.annotations[weir.dev/skip-inbound-ports]: \"x\" is not a port",
+        ),
+        (
+            annotated("weir.dev/skip-inbound-ports: '80,'"),
+            "metadata.annotations[weir.dev/skip-inbound-ports]: \"\" is not a port",
+        ),
+        (
+            annotated("weir.dev/skip-outbound-ports: '0'"),
+            "metadata.annotations[weir.dev/skip-outbound-ports]: \"0\"",
+        ),
+        (
+            annotated("weir.dev/skip-outbound-ports: '65536'"),
+            "metadata.annotations[weir.dev/skip-outbound-ports]: \"65536\"",
+        ),
+        (
+            annotated("weir.dev/skip-outbound-cidrs: 10.0.0.0/33"),
+            "metadata.annotations[weir.dev/skip-outbound-cidrs]: \"10.0.0.0/33\"",
+        ),
+        (
+            annotated("weir.dev/netns: run/netns/a"),
+            "metadata.annotations[weir.dev/netns]: \"run/netns/a\" is not an absolute path",
+        ),
+        (
+            annotated("weir.dev/pid: '-1'"),
+            "metadata.annotations[weir.dev/pid]: \"-1\" is not a process id",
+        ),
+        (
+            annotated("weir.dev/captured: perhaps"),
+            "metadata.annotations[weir.dev/captured]: \"perhaps\"",
+        ),
     ];
-    assert_errors(&cases.iter().map(|(yaml, expected)| (yaml.as_str(), *expected)).collect::<Vec<_>>());
+    assert_errors(
+        &cases
+            .iter()
+            .map(|(yaml, expected)| (yaml.as_str(), *expected))
+            .collect::<Vec<_>>(),
+    );
 }
 
 #[test]
@@ -159,21 +289,44 @@ fn everything_wrong_is_said_at_once() {
 #[test]
 fn services() {
     for (spec, vips, ports) in [
-        ("{clusterIP: 10.96.0.1, ports: [{port: 80}]}", vec!["10.96.0.1"], vec![(80, "", None)]),
-        ("{clusterIP: None, clusterIPs: [None], ports: [{port: 80, name: http}]}", vec![], vec![(80, "http", None)]),
-        ("{type: ExternalName, externalName: example.org}", vec![], vec![]),
-        ("{clusterIPs: [10.96.0.1, 'fd00::1'], clusterIP: 10.96.0.1}", vec!["10.96.0.1", "fd00::1"], vec![]),
+        (
+            "{clusterIP: 10.96.0.1, ports: [{port: 80}]}",
+            vec!["10.96.0.1"],
+            vec![(80, "", None)],
+        ),
+        (
+            "{clusterIP: None, clusterIPs: [None], ports: [{port: 80, name: http}]}",
+            vec![],
+            vec![(80, "http", None)],
+        ),
+        (
+            "{type: ExternalName, externalName: example.org}",
+            vec![],
+            vec![],
+        ),
+        (
+            "{clusterIPs: [10.96.0.1, 'fd00::1'], clusterIP: 10.96.0.1}",
+            vec!["10.96.0.1", "fd00::1"],
+            vec![],
+        ),
         (
             "{ports: [{port: 80, name: a, appProtocol: http}, {port: 53, name: b, protocol: UDP}, {port: 53, name: c, protocol: TCP}]}",
             vec![],
             vec![(80, "a", Some("http")), (53, "c", None)],
         ),
     ] {
-        let yaml = format!("{{apiVersion: v1, kind: Service, metadata: {{name: a}}, spec: {spec}}}");
-        let Resource::Service(service) = resource(&yaml) else { panic!() };
+        let yaml =
+            format!("{{apiVersion: v1, kind: Service, metadata: {{name: a}}, spec: {spec}}}");
+        let Resource::Service(service) = resource(&yaml) else {
+            panic!()
+        };
         let found: Vec<String> = service.vips.iter().map(ToString::to_string).collect();
         assert_eq!(found, vips, "{spec}");
-        let found: Vec<_> = service.ports.iter().map(|p| (p.port, &*p.name, p.app_protocol.as_deref())).collect();
+        let found: Vec<_> = service
+            .ports
+            .iter()
+            .map(|p| (p.port, &*p.name, p.app_protocol.as_deref()))
+            .collect();
         assert_eq!(found, ports, "{spec}");
     }
 }
@@ -181,18 +334,43 @@ fn services() {
 #[test]
 fn what_is_wrong_with_a_service() {
     let cases = [
-        ("{clusterIP: 10.96.0}", "spec.clusterIP: \"10.96.0\" is not an IP"),
+        (
+            "{clusterIP: 10.96.0}",
+            "spec.clusterIP: \"10.96.0\" is not an IP",
+        ),
         ("{clusterIPs: [10.96.0.1, x]}", "spec.clusterIPs[1]: "),
-        ("{ports: [{port: 0}]}", "spec.ports[0].port: \"0\" is not a port"),
-        ("{ports: [{port: 70000}]}", "spec.ports[0].port: \"70000\" is not a port"),
-        ("{ports: [{port: http}]}", "spec.ports[0].port: invalid type: string"),
-        ("{ports: [{name: a}]}", "spec.ports[0]: missing field `port`"),
-        ("{ports: [{port: 80, name: a}, {port: 81}]}", "spec.ports[1].name: is required"),
-        ("{ports: [{port: 80, name: a}, {port: 81, name: a}]}", "spec.ports[1].name: \"a\" is there twice"),
-        ("{ports: [{port: 80, name: a}, {port: 80, name: b}]}", "spec.ports[1].port: \"80\" is there twice"),
+        (
+            "{ports: [{port: 0}]}",
+            "spec.ports[0].port: \"0\" is not a port",
+        ),
+        (
+            "{ports: [{port: 70000}]}",
+            "spec.ports[0].port: \"70000\" is not a port",
+        ),
+        (
+            "{ports: [{port: http}]}",
+            "spec.ports[0].port: invalid type: string",
+        ),
+        (
+            "{ports: [{name: a}]}",
+            "spec.ports[0]: missing field `port`",
+        ),
+        (
+            "{ports: [{port: 80, name: a}, {port: 81}]}",
+            "spec.ports[1].name: is required",
+        ),
+        (
+            "{ports: [{port: 80, name: a}, {port: 81, name: a}]}",
+            "spec.ports[1].name: \"a\" is there twice",
+        ),
+        (
+            "{ports: [{port: 80, name: a}, {port: 80, name: b}]}",
+            "spec.ports[1].port: \"80\" is there twice",
+        ),
     ];
     for (spec, expected) in cases {
-        let yaml = format!("{{apiVersion: v1, kind: Service, metadata: {{name: a}}, spec: {spec}}}");
+        let yaml =
+            format!("{{apiVersion: v1, kind: Service, metadata: {{name: a}}, spec: {spec}}}");
         assert_errors(&[(&yaml, expected)]);
     }
 }
@@ -207,31 +385,61 @@ fn endpoint_slices() {
          endpoints: [{{addresses: [10.0.0.1, 10.0.0.2], nodeName: n1, zone: z}}, \
          {{addresses: [10.0.0.3], conditions: {{ready: false, serving: true, terminating: true}}, targetRef: {{kind: Pod}}}}]}}"
     );
-    let Resource::EndpointSlice(slice) = resource(&yaml) else { panic!() };
+    let Resource::EndpointSlice(slice) = resource(&yaml) else {
+        panic!()
+    };
     assert_eq!(&*slice.service, "web");
     assert_eq!(slice.ports, [("http".into(), 8080)]);
     let endpoints: Vec<_> = slice
         .endpoints
         .iter()
-        .map(|e| (e.address.to_string(), e.conditions.ready, e.conditions.serving, e.conditions.terminating, e.node.as_deref()))
+        .map(|e| {
+            (
+                e.address.to_string(),
+                e.conditions.ready,
+                e.conditions.serving,
+                e.conditions.terminating,
+                e.node.as_deref(),
+            )
+        })
         .collect();
     assert_eq!(
         endpoints,
-        [("10.0.0.1".to_owned(), true, true, false, Some("n1")), ("10.0.0.3".to_owned(), false, true, true, None)]
+        [
+            ("10.0.0.1".to_owned(), true, true, false, Some("n1")),
+            ("10.0.0.3".to_owned(), false, true, true, None)
+        ]
     );
-    let names = resource(&format!("{{{SLICE}, addressType: FQDN, endpoints: [{{addresses: [example.org]}}]}}"));
+    let names = resource(&format!(
+        "{{{SLICE}, addressType: FQDN, endpoints: [{{addresses: [example.org]}}]}}"
+    ));
     assert!(matches!(names, Resource::EndpointSlice(slice) if slice.endpoints.is_empty()));
 }
 
 #[test]
 fn what_is_wrong_with_an_endpoint_slice() {
     let cases = [
-        ("endpoints: [{addresses: []}]", "endpoints[0].addresses: is required"),
+        (
+            "endpoints: [{addresses: []}]",
+            "endpoints[0].addresses: is required",
+        ),
         ("endpoints: [{}]", "endpoints[0]: missing field `addresses`"),
-        ("endpoints: [{addresses: [x]}]", "endpoints[0].addresses[0]: \"x\" is not an IP"),
-        ("endpoints: [{addresses: [10.0.0.1], conditions: {ready: 'no'}}]", "endpoints[0].conditions.ready: invalid type"),
-        ("ports: [{name: a, port: -1}]", "ports[0].port: \"-1\" is not a port"),
-        ("ports: [{name: a, port: 1}, {name: a, port: 2}]", "ports[1].name: \"a\" is there twice"),
+        (
+            "endpoints: [{addresses: [x]}]",
+            "endpoints[0].addresses[0]: \"x\" is not an IP",
+        ),
+        (
+            "endpoints: [{addresses: [10.0.0.1], conditions: {ready: 'no'}}]",
+            "endpoints[0].conditions.ready: invalid type",
+        ),
+        (
+            "ports: [{name: a, port: -1}]",
+            "ports[0].port: \"-1\" is not a port",
+        ),
+        (
+            "ports: [{name: a, port: 1}, {name: a, port: 2}]",
+            "ports[1].name: \"a\" is there twice",
+        ),
     ];
     for (fields, expected) in cases {
         assert_errors(&[(&format!("{{{SLICE}, {fields}}}"), expected)]);
@@ -245,7 +453,9 @@ fn what_is_wrong_with_an_endpoint_slice() {
 #[test]
 fn namespaces() {
     let namespace = |labels: &str| {
-        resource(&format!("{{apiVersion: v1, kind: Namespace, metadata: {{name: shop, labels: {labels}}}}}"))
+        resource(&format!(
+            "{{apiVersion: v1, kind: Namespace, metadata: {{name: shop, labels: {labels}}}}}"
+        ))
     };
     for (labels, mesh) in [
         ("{}", None),
@@ -253,7 +463,10 @@ fn namespaces() {
         ("{weir.dev/mesh: enabled}", Some(MeshLabel::Enabled)),
         ("{weir.dev/mesh: disabled}", Some(MeshLabel::Disabled)),
     ] {
-        assert!(matches!(namespace(labels), Resource::Namespace(ns) if ns.mesh == mesh), "{labels}");
+        assert!(
+            matches!(namespace(labels), Resource::Namespace(ns) if ns.mesh == mesh),
+            "{labels}"
+        );
     }
     assert_errors(&[(
         "{apiVersion: v1, kind: Namespace, metadata: {name: shop, labels: {weir.dev/mesh: enable}}}",
