@@ -1,1 +1,10 @@
-fn main() {}
+//! `weir`: arguments → settings → app.
+
+use std::process::ExitCode;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    weir::cli::run()
+}

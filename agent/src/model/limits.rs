@@ -2,12 +2,11 @@
 
 use std::time::Duration;
 
-/// Pods of one node that can be captured at the same time. The datapath has ten bits for it.
-pub const LOCAL_PODS_MAX: usize = weir_abi_local_pods_max();
+/// The port of the tunnel (HBONE) in every captured pod.
+pub const HBONE_PORT: u16 = 15008;
 
-const fn weir_abi_local_pods_max() -> usize {
-    1024
-}
+/// Pods of one node that can be captured at the same time. The datapath has ten bits for it.
+pub const LOCAL_PODS_MAX: usize = 1024;
 
 /// Files of a configuration folder.
 pub const CONFIG_FILES_MAX: usize = 10_000;

@@ -3,6 +3,7 @@
 //! [`resource`] holds validated objects as their authors wrote them; [`fold`] turns a stream of
 //! [`resource::Delta`]s into immutable [`snapshot::Snapshot`]s that the data plane reads.
 
+pub mod duration;
 pub mod fold;
 pub mod limits;
 pub mod mesh;

@@ -2,7 +2,10 @@
 
 use std::{
     net::IpAddr,
-    sync::{Arc, atomic::AtomicUsize},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use super::names::ObjectName;
@@ -96,5 +99,18 @@ impl EndpointSet {
         } else {
             &self.endpoints
         }
+    }
+}
+
+impl EndpointSet {
+    /// Up to `count` different usable endpoints, beginning with whose turn it is.
+    pub fn round_robin(&self, count: usize) -> Vec<Endpoint> {
+        let usable = self.usable();
+        if usable.is_empty() {
+            return Vec::new();
+        }
+        let turn = self.next.fetch_add(1, Ordering::Relaxed);
+        let in_turn = (0..usable.len().min(count)).map(|i| usable[(turn + i) % usable.len()]);
+        in_turn.collect()
     }
 }

@@ -18,7 +18,9 @@ pub struct SpiffeId(Arc<str>);
 pub enum SpiffeError {
     #[error("a SPIFFE ID has at most {SPIFFE_ID_BYTES_MAX} bytes")]
     TooLong,
-    #[error("a workload's SPIFFE ID is spiffe://<trust domain>/ns/<namespace>/sa/<service account>")]
+    #[error(
+        "a workload's SPIFFE ID is spiffe://<trust domain>/ns/<namespace>/sa/<service account>"
+    )]
     Shape,
 }
 
@@ -69,14 +71,19 @@ fn split(text: &str) -> Option<(&str, &str, &str)> {
     let namespace = segments.next().filter(|s| is_segment(s))?;
     segments.next().filter(|s| *s == "sa")?;
     let service_account = segments.next().filter(|s| is_segment(s))?;
-    segments.next().is_none().then_some((trust_domain, namespace, service_account))
+    segments
+        .next()
+        .is_none()
+        .then_some((trust_domain, namespace, service_account))
 }
 
 /// SPIFFE-ID §2.1: lower-case letters, digits, dots, dashes and underscores.
 pub fn is_trust_domain(text: &str) -> bool {
     !text.is_empty()
         && text.len() <= 255
-        && text.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'-' | b'_'))
+        && text
+            .bytes()
+            .all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'-' | b'_'))
 }
 
 /// SPIFFE-ID §2.2: letters, digits, dots, dashes and underscores, and no relative segment.
@@ -84,7 +91,9 @@ fn is_segment(text: &str) -> bool {
     !text.is_empty()
         && text != "."
         && text != ".."
-        && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_'))
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_'))
 }
 
 impl fmt::Display for SpiffeId {

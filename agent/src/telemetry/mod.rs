@@ -1,1 +1,137 @@
-//! telemetry
+//! What the agent tells of its work: metrics, the access log, the agent's own log.
+//!
+//! [`Telemetry`] belongs to the control side; each data-plane thread takes a [`WorkerTelemetry`]
+//! from it and tells of its connections there.
+
+mod access_log;
+pub mod exposition;
+pub mod logging;
+mod metrics;
+mod observed;
+pub mod reason;
+mod tcp;
+#[cfg(test)]
+mod testing;
+
+use std::{
+    fmt,
+    io::{self, Write},
+    sync::Arc,
+    time::Duration,
+};
+
+use prometheus_client::registry::Registry;
+
+pub use self::{
+    access_log::ACCESS_LOG_QUEUE_MAX,
+    metrics::{ActiveGuard, Direction, Metrics, TlsSide},
+    observed::VerdictSource,
+    reason::Reason,
+    tcp::{
+        ConnectionInfo, ConnectionRecord, LABEL_SETS_MAX, PodKey, Reporter, SecurityPolicy,
+        WorkerTelemetry,
+    },
+};
+use crate::model::{mesh, seams::Clock};
+
+/// What stays the same while the agent runs.
+pub struct Settings {
+    /// Labels `source_cluster` and `destination_cluster`. Istio's default is `Kubernetes`.
+    pub cluster: Arc<str>,
+    /// The end of service names. Default `cluster.local`.
+    pub cluster_domain: Arc<str>,
+    /// Label sets of traffic before they are counted together.
+    pub label_sets_max: usize,
+    /// Where access log lines go.
+    pub access_log: Box<dyn Write + Send>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            cluster: "Kubernetes".into(),
+            cluster_domain: "cluster.local".into(),
+            label_sets_max: LABEL_SETS_MAX,
+            access_log: Box::new(io::stdout()),
+        }
+    }
+}
+
+/// The agent's telemetry. Clones share it.
+#[derive(Clone)]
+pub struct Telemetry(Arc<Shared>);
+
+/// What control and data-plane threads have in common.
+pub(crate) struct Shared {
+    clock: Arc<dyn Clock>,
+    registry: Registry,
+    metrics: Arc<Metrics>,
+    tcp: Arc<tcp::Registry>,
+    access_log: access_log::AccessLog,
+}
+
+impl Telemetry {
+    /// # Errors
+    /// When the access log's thread cannot be started.
+    pub fn new(settings: Settings, clock: Arc<dyn Clock>) -> io::Result<Self> {
+        let mut registry = Registry::default();
+        let metrics = Arc::new(Metrics::new(Arc::clone(&clock), &mut registry));
+        let tcp = Arc::new(tcp::Registry::new(
+            settings.cluster,
+            Arc::clone(&settings.cluster_domain),
+            settings.label_sets_max,
+        ));
+        registry.register_collector(Box::new(Arc::clone(&tcp)));
+        let access_log = access_log::AccessLog::start(
+            settings.access_log,
+            settings.cluster_domain,
+            metrics.access_log_dropped(),
+        )?;
+        Ok(Self(Arc::new(Shared {
+            clock,
+            registry,
+            metrics,
+            tcp,
+            access_log,
+        })))
+    }
+
+    /// A data-plane thread's own end. To be called on that thread, once.
+    pub fn worker(&self) -> WorkerTelemetry {
+        WorkerTelemetry::new(Arc::clone(&self.0))
+    }
+
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.0.metrics
+    }
+
+    /// `MeshConfig.spec.accessLog`, whenever it changes.
+    pub fn set_access_log(&self, settings: mesh::AccessLog) {
+        self.0.access_log.set(settings);
+    }
+
+    /// Takes away the series of pods that are no longer alive; where a connection of one is still
+    /// open, once it closes. To be called when pods went, and again from time to time: a worker
+    /// that still reads the last snapshot may bring a series back once. Costs time in proportion
+    /// to the pods that had traffic on this node.
+    pub fn retain_pods(&self, alive: impl Fn(&PodKey) -> bool) {
+        self.0.tcp.retain(alive);
+    }
+
+    /// All metrics in `format`. Takes milliseconds where there are thousands of series: not for a
+    /// data-plane thread.
+    pub fn expose(&self, format: exposition::Format) -> String {
+        exposition::encode(&self.0.registry, format)
+    }
+
+    /// Waits until the access log is written, for at most `limit`. Blocks; for the end of a drain.
+    pub fn flush(&self, limit: Duration) -> bool {
+        self.0.access_log.flush(limit)
+    }
+}
+
+impl fmt::Debug for Telemetry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Telemetry").finish_non_exhaustive()
+    }
+}

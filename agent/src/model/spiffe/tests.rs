@@ -6,7 +6,11 @@ fn reads_its_own_writing() {
     let parsed: SpiffeId = id.as_str().parse().unwrap();
     assert_eq!(parsed, id);
     assert_eq!(
-        (parsed.trust_domain(), parsed.namespace(), parsed.service_account()),
+        (
+            parsed.trust_domain(),
+            parsed.namespace(),
+            parsed.service_account()
+        ),
         ("cluster.local", "shop", "web")
     );
 }

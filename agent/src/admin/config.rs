@@ -1,0 +1,146 @@
+//! The configuration in force, as JSON for people (`/debug/config`).
+
+use serde_json::{Value, json};
+
+use crate::model::{
+    mesh::{AccessLogFormat, AccessLogMode, MeshConfig},
+    pod::{MeshLabel, Namespace, Workload},
+    policy::{MtlsMode, PeerAuthentication},
+    service::{EndpointSet, ServicePort, ServiceState},
+    snapshot::Snapshot,
+};
+
+pub(super) fn describe(snapshot: &Snapshot) -> Value {
+    json!({
+        "generation": snapshot.generation,
+        "rejected": snapshot.rejected,
+        "counts": {
+            "namespaces": snapshot.namespaces().len(),
+            "workloads": snapshot.workloads().len(),
+            "localWorkloads": snapshot.local().len(),
+            "services": snapshot.services().len(),
+            "destinations": snapshot.destinations().len(),
+            "peerAuthentications": snapshot.peer_authentications().len(),
+        },
+        "mesh": mesh(&snapshot.mesh),
+        "namespaces": snapshot.namespaces().values().map(|n| namespace(n)).collect::<Value>(),
+        "workloads": snapshot.workloads().values().map(|w| workload(w)).collect::<Value>(),
+        "services": snapshot.services().values().map(|s| service(s)).collect::<Value>(),
+        "peerAuthentications":
+            snapshot.peer_authentications().values().map(|p| peer_authentication(p)).collect::<Value>(),
+    })
+}
+
+fn mesh(mesh: &MeshConfig) -> Value {
+    json!({
+        "rootNamespace": *mesh.root_namespace,
+        "trustDomainAliases": strings(&mesh.trust_domain_aliases),
+        "accessLog": {
+            "mode": match mesh.access_log.mode {
+                AccessLogMode::Off => "off",
+                AccessLogMode::Errors => "errors",
+                AccessLogMode::All => "all",
+            },
+            "format": match mesh.access_log.format {
+                AccessLogFormat::Json => "json",
+                AccessLogFormat::Text => "text",
+            },
+        },
+    })
+}
+
+fn namespace(namespace: &Namespace) -> Value {
+    json!({ "name": *namespace.name, "mesh": label(namespace.mesh) })
+}
+
+pub(super) fn workload(workload: &Workload) -> Value {
+    let pod = &workload.pod;
+    json!({
+        "name": pod.name.to_string(),
+        "uid": *pod.uid,
+        "workload": *pod.workload_name,
+        "node": *pod.node,
+        "identity": workload.identity.as_str(),
+        "ips": strings(&pod.ips),
+        "enrolled": workload.enrolled,
+        "tunnelled": workload.tunnelled(),
+        "captured": pod.captured,
+        "mesh": label(pod.mesh),
+        "hostNetwork": pod.host_network,
+        "finished": pod.finished,
+        "foreignSidecar": pod.foreign_sidecar,
+        "skip": {
+            "inboundPorts": pod.skip.inbound_ports,
+            "outboundPorts": pod.skip.outbound_ports,
+            "outboundCidrs": strings(&pod.skip.outbound_cidrs),
+        },
+    })
+}
+
+pub(super) fn service(state: &ServiceState) -> Value {
+    let service = &state.service;
+    let ports = service
+        .ports
+        .iter()
+        .zip(&state.endpoints)
+        .map(|(port, set)| service_port(port, set));
+    json!({
+        "name": service.name.to_string(),
+        "vips": strings(&service.vips),
+        "ports": ports.collect::<Value>(),
+    })
+}
+
+fn service_port(port: &ServicePort, set: &EndpointSet) -> Value {
+    let endpoints = set.endpoints.iter().enumerate().map(|(index, endpoint)| {
+        json!({
+            "address": std::net::SocketAddr::from((endpoint.address, endpoint.port)).to_string(),
+            "ready": index < set.ready,
+        })
+    });
+    json!({
+        "name": *port.name,
+        "port": port.port,
+        "appProtocol": port.app_protocol.as_deref(),
+        "endpoints": endpoints.collect::<Value>(),
+    })
+}
+
+fn peer_authentication(policy: &PeerAuthentication) -> Value {
+    let ports = policy
+        .ports
+        .iter()
+        .map(|(port, mode)| (port.to_string(), json!(mtls(*mode))));
+    let selector = policy.selector.as_ref().map(|labels| {
+        labels
+            .iter()
+            .map(|(key, value)| (key.to_string(), json!(**value)))
+            .collect::<Value>()
+    });
+    json!({
+        "name": policy.name.to_string(),
+        "selector": selector,
+        "mode": mtls(policy.mode),
+        "ports": ports.collect::<Value>(),
+    })
+}
+
+fn mtls(mode: Option<MtlsMode>) -> &'static str {
+    match mode {
+        None => "UNSET",
+        Some(MtlsMode::Permissive) => "PERMISSIVE",
+        Some(MtlsMode::Strict) => "STRICT",
+        Some(MtlsMode::Disable) => "DISABLE",
+    }
+}
+
+fn label(label: Option<MeshLabel>) -> Option<&'static str> {
+    label.map(|label| match label {
+        MeshLabel::Enabled => "enabled",
+        MeshLabel::Disabled => "disabled",
+    })
+}
+
+fn strings<T: ToString>(items: &[T]) -> Value {
+    items.iter().map(ToString::to_string).collect()
+}

@@ -1,0 +1,187 @@
+//! One endpoint: how it is reached, and reaching it.
+
+use std::{borrow::Cow, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
+
+use tokio::{
+    net::TcpStream,
+    time::{Instant, sleep},
+};
+
+use crate::{
+    model::{
+        limits::{ENROLMENT_GRACE, HBONE_PORT},
+        pod::Workload,
+        service::{Endpoint, ServiceState},
+    },
+    proxy::{pods::LocalPod, worker::Worker},
+    telemetry::{ConnectionInfo, ConnectionRecord, Reason, Reporter},
+    transport::{
+        dial::{DialError, dial},
+        hbone::{
+            client::{Connect, OpenTunnel, TunnelError},
+            forwarded::Forwarded,
+            pool::PoolKey,
+        },
+        limits::CONNECT_TIMEOUT,
+    },
+};
+
+/// Between two tries of a tunnel port that refuses while its pod's enrolment is fresh.
+const REFUSED_BACKOFF: Duration = Duration::from_millis(50);
+
+/// A connection that stands.
+pub(super) enum Upstream {
+    /// To a captured pod of another node.
+    Tunnel(OpenTunnel),
+    /// To a captured pod of this node: no wire, so no TLS.
+    Local(LocalUpstream),
+    /// To a pod that is not captured.
+    Plain(TcpStream),
+}
+
+pub(super) struct LocalUpstream {
+    pub(super) stream: TcpStream,
+    /// The destination's half, which another node would report.
+    pub(super) record: ConnectionRecord,
+}
+
+/// Why an endpoint, or a whole connection, failed.
+pub(super) struct Failure {
+    pub(super) reason: Reason,
+    pub(super) detail: Cow<'static, str>,
+}
+
+impl Failure {
+    pub(super) fn new(reason: Reason, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            reason,
+            detail: detail.into(),
+        }
+    }
+}
+
+impl From<DialError> for Failure {
+    fn from(error: DialError) -> Self {
+        Self::new(error.reason(), error.to_string())
+    }
+}
+
+impl From<TunnelError> for Failure {
+    fn from(error: TunnelError) -> Self {
+        Self::new(error.reason(), error.to_string())
+    }
+}
+
+/// One endpoint for one connection.
+pub(super) struct Attempt<'a> {
+    pub(super) worker: &'a Rc<Worker>,
+    pub(super) source: &'a Rc<LocalPod>,
+    pub(super) client: SocketAddr,
+    pub(super) dialled: SocketAddr,
+    pub(super) service: Option<Arc<ServiceState>>,
+    pub(super) endpoint: Endpoint,
+}
+
+pub(super) struct Outcome {
+    /// Who has the endpoint's address.
+    pub(super) destination: Option<Arc<Workload>>,
+    pub(super) upstream: Result<Upstream, Failure>,
+}
+
+pub(super) async fn connect(attempt: &Attempt<'_>) -> Outcome {
+    loop {
+        let snapshot = attempt.worker.snapshot();
+        let destination = snapshot.workload_by_ip(attempt.endpoint.address).cloned();
+        drop(snapshot);
+        let upstream = match &destination {
+            Some(workload) if workload.enrolled && attempt.endpoint.port == HBONE_PORT => {
+                let detail = "port 15008 of a captured pod is its agent's";
+                Err(Failure::new(Reason::PolicyDenied, detail))
+            }
+            Some(workload) => match attempt.worker.local_pod(attempt.endpoint.address) {
+                Some(pod) => attempt.same_node(&pod).await,
+                None if workload.tunnelled() => match attempt.tunnel(workload).await {
+                    // Another node's agent may not be there yet, or not any more: look again.
+                    Err(error) if error.is_refused() && is_fresh(workload) => {
+                        sleep(REFUSED_BACKOFF).await;
+                        continue;
+                    }
+                    outcome => outcome.map(Upstream::Tunnel).map_err(Failure::from),
+                },
+                None => attempt.plain().await,
+            },
+            None => attempt.plain().await,
+        };
+        return Outcome {
+            destination,
+            upstream,
+        };
+    }
+}
+
+fn is_fresh(workload: &Workload) -> bool {
+    let changed_at = Instant::from_std(workload.enrolment_changed_at);
+    changed_at.elapsed() < ENROLMENT_GRACE
+}
+
+impl Attempt<'_> {
+    fn to(&self) -> SocketAddr {
+        SocketAddr::new(self.endpoint.address, self.endpoint.port)
+    }
+
+    async fn same_node(&self, pod: &LocalPod) -> Result<Upstream, Failure> {
+        let source = self.source.workload();
+        let destination = pod.workload();
+        let mut info = ConnectionInfo::new(Reporter::Destination, self.client, self.dialled);
+        info.destination_address = self.to();
+        info.source_principal = Some(source.identity.clone());
+        info.destination_principal = Some(destination.identity.clone());
+        info.source = Some(source);
+        info.destination = Some(destination);
+        info.service.clone_from(&self.service);
+        let mut record = self.worker.telemetry.begin(info);
+        match dial(&*pod.net, self.to(), Some(self.client), CONNECT_TIMEOUT).await {
+            Ok(stream) => {
+                record.established();
+                Ok(Upstream::Local(LocalUpstream { stream, record }))
+            }
+            Err(error) => {
+                record.finish(error.reason(), Some(error.to_string().into()));
+                Err(error.into())
+            }
+        }
+    }
+
+    async fn tunnel(&self, destination: &Workload) -> Result<OpenTunnel, TunnelError> {
+        let source = self.source.workload();
+        let key = PoolKey {
+            source: Arc::clone(&source.pod.uid),
+            source_identity: source.identity.clone(),
+            destination: self.endpoint.address,
+            destination_uid: Arc::clone(&destination.pod.uid),
+            destination_identity: destination.identity.clone(),
+        };
+        let baggage = self.source.baggage();
+        let wanted = Connect {
+            destination: self.to(),
+            forwarded: Forwarded {
+                client: Some(self.client),
+                host: self.service.as_ref().map(|service| self.host_name(service)),
+            },
+            baggage: baggage.as_ref(),
+        };
+        let pool = &self.worker.pool;
+        pool.open(&key, &self.source.dialler(), &wanted).await
+    }
+
+    fn host_name(&self, service: &ServiceState) -> Arc<str> {
+        let name = &service.service.name;
+        let domain = &self.worker.shared.cluster_domain;
+        format!("{}.{}.svc.{domain}", name.name, name.namespace).into()
+    }
+
+    async fn plain(&self) -> Result<Upstream, Failure> {
+        let stream = dial(&*self.source.net, self.to(), None, CONNECT_TIMEOUT).await?;
+        Ok(Upstream::Plain(stream))
+    }
+}

@@ -1,0 +1,11 @@
+//! What happens to a connection.
+//!
+//! Every data-plane thread has one [`worker::Worker`]: its pods' listeners, its tunnels, its
+//! connections. Nothing on the path of a byte is shared with another thread.
+
+pub mod l4;
+mod pods;
+mod registry;
+pub mod worker;
+
+pub use worker::{Command, Shared, Status, Worker};

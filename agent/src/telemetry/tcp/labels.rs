@@ -1,0 +1,228 @@
+//! The labels of Istio's standard TCP metrics.
+
+use std::{fmt, sync::Arc};
+
+use prometheus_client::encoding::{EncodeLabel, EncodeLabelSet, LabelSetEncoder};
+
+use super::super::reason::ResponseFlags;
+use crate::model::{names::ObjectName, pod::Workload, spiffe::SpiffeId};
+
+/// The value of every label of which nothing is known.
+pub(super) const UNKNOWN: &str = "unknown";
+
+/// Which agent tells: the client's or the server's. A connection within one node is told twice,
+/// as it would be between two.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Reporter {
+    Source,
+    Destination,
+}
+
+impl Reporter {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Source => "source",
+            Self::Destination => "destination",
+        }
+    }
+}
+
+/// What protected the connection between the two agents.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum SecurityPolicy {
+    MutualTls,
+    None,
+}
+
+impl SecurityPolicy {
+    /// The value of the label `connection_security_policy`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::MutualTls => "mutual_tls",
+            Self::None => "none",
+        }
+    }
+}
+
+/// What the labels say of one end of a connection. `None` is [`UNKNOWN`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) struct Peer {
+    pub(super) workload: Option<PeerWorkload>,
+    pub(super) principal: Option<SpiffeId>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct PeerWorkload {
+    name: Arc<str>,
+    namespace: Arc<str>,
+    app: Option<Arc<str>>,
+    version: Option<Arc<str>>,
+    canonical_service: Arc<str>,
+    canonical_revision: Option<Arc<str>>,
+}
+
+impl PeerWorkload {
+    /// The labels as Istio derives them: `app` and `version` are the pod's own labels, the
+    /// canonical ones have fallbacks (istio/pkg/model/proxy.go, `CanonicalServiceLabels`).
+    pub(super) fn of(workload: &Workload) -> Self {
+        let pod = &workload.pod;
+        let first = |keys: &[&str]| {
+            keys.iter()
+                .find_map(|key| pod.labels.get(*key).filter(|value| !value.is_empty()))
+                .cloned()
+        };
+        let canonical_service = first(&[
+            "service.istio.io/canonical-name",
+            "app.kubernetes.io/name",
+            "app",
+        ]);
+        Self {
+            name: pod.workload_name.clone(),
+            namespace: pod.name.namespace.clone(),
+            app: first(&["app"]),
+            version: first(&["version"]),
+            canonical_service: canonical_service.unwrap_or_else(|| pod.workload_name.clone()),
+            canonical_revision: first(&[
+                "service.istio.io/canonical-revision",
+                "app.kubernetes.io/version",
+                "version",
+            ]),
+        }
+    }
+}
+
+/// Everything that tells one set of counters from another, less the response flags.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct TrafficLabels {
+    pub(super) reporter: Reporter,
+    pub(super) source: Peer,
+    pub(super) destination: Peer,
+    pub(super) service: Option<ObjectName>,
+    /// `None` only where label sets are collapsed for being too many.
+    pub(super) security: Option<SecurityPolicy>,
+}
+
+impl TrafficLabels {
+    /// What remains of a label set once there are too many.
+    pub(super) fn overflow(reporter: Reporter) -> Self {
+        Self {
+            reporter,
+            source: Peer::default(),
+            destination: Peer::default(),
+            service: None,
+            security: None,
+        }
+    }
+}
+
+/// What all label sets of one agent share.
+#[derive(Clone, Debug)]
+pub(super) struct CommonLabels {
+    /// `source_cluster` and `destination_cluster` of known workloads.
+    pub(super) cluster: Arc<str>,
+    /// The end of a service's DNS name: `cluster.local`.
+    pub(super) cluster_domain: Arc<str>,
+}
+
+/// A label set on its way into the exposition.
+#[derive(Debug)]
+pub(super) struct Exposed<'a> {
+    pub(super) common: &'a CommonLabels,
+    pub(super) labels: &'a TrafficLabels,
+    pub(super) flags: ResponseFlags,
+}
+
+impl EncodeLabelSet for Exposed<'_> {
+    fn encode(&self, encoder: &mut LabelSetEncoder<'_>) -> fmt::Result {
+        let labels = self.labels;
+        put(encoder, "reporter", labels.reporter.as_str())?;
+        self.peer(encoder, &SOURCE_KEYS, &labels.source)?;
+        self.peer(encoder, &DESTINATION_KEYS, &labels.destination)?;
+        let (host, name, namespace) = match &labels.service {
+            Some(service) => (
+                service_host(service, &self.common.cluster_domain),
+                service.name.as_ref(),
+                service.namespace.as_ref(),
+            ),
+            None => (UNKNOWN.to_owned(), UNKNOWN, UNKNOWN),
+        };
+        put(encoder, "destination_service", &host)?;
+        put(encoder, "destination_service_name", name)?;
+        put(encoder, "destination_service_namespace", namespace)?;
+        put(encoder, "request_protocol", "tcp")?;
+        put(encoder, "response_flags", self.flags.as_str())?;
+        let security = labels.security.map_or(UNKNOWN, SecurityPolicy::as_str);
+        put(encoder, "connection_security_policy", security)
+    }
+}
+
+impl Exposed<'_> {
+    fn peer(
+        &self,
+        encoder: &mut LabelSetEncoder<'_>,
+        keys: &[&'static str; 8],
+        peer: &Peer,
+    ) -> fmt::Result {
+        let workload = peer.workload.as_ref();
+        let of = |value: Option<&Arc<str>>| value.map_or(UNKNOWN, |v| v.as_ref()).to_owned();
+        let revision = workload.map(|w| w.canonical_revision.as_deref().unwrap_or("latest"));
+        put(encoder, keys[0], &of(workload.map(|w| &w.name)))?;
+        put(encoder, keys[1], &of(workload.map(|w| &w.namespace)))?;
+        put(
+            encoder,
+            keys[2],
+            peer.principal.as_ref().map_or(UNKNOWN, SpiffeId::as_str),
+        )?;
+        put(encoder, keys[3], &of(workload.and_then(|w| w.app.as_ref())))?;
+        put(
+            encoder,
+            keys[4],
+            &of(workload.and_then(|w| w.version.as_ref())),
+        )?;
+        put(
+            encoder,
+            keys[5],
+            &of(workload.map(|_| &self.common.cluster)),
+        )?;
+        put(
+            encoder,
+            keys[6],
+            &of(workload.map(|w| &w.canonical_service)),
+        )?;
+        put(encoder, keys[7], revision.unwrap_or(UNKNOWN))
+    }
+}
+
+const SOURCE_KEYS: [&str; 8] = [
+    "source_workload",
+    "source_workload_namespace",
+    "source_principal",
+    "source_app",
+    "source_version",
+    "source_cluster",
+    "source_canonical_service",
+    "source_canonical_revision",
+];
+
+const DESTINATION_KEYS: [&str; 8] = [
+    "destination_workload",
+    "destination_workload_namespace",
+    "destination_principal",
+    "destination_app",
+    "destination_version",
+    "destination_cluster",
+    "destination_canonical_service",
+    "destination_canonical_revision",
+];
+
+fn put(encoder: &mut LabelSetEncoder<'_>, key: &str, value: &str) -> fmt::Result {
+    (key, value).encode(encoder.encode_label())
+}
+
+/// `name.namespace.svc.cluster.local`.
+pub(in super::super) fn service_host(service: &ObjectName, cluster_domain: &str) -> String {
+    format!(
+        "{}.{}.svc.{cluster_domain}",
+        service.name, service.namespace
+    )
+}

@@ -1,0 +1,518 @@
+//! Copies bytes both ways until both sides are done, keeping half-close and reset as they are.
+//!
+//! Memory: each thread reads through one buffer of its own. A connection holds bytes only while
+//! the side they go to does not take them, and then no more than one read; a tunnel's stream
+//! holds what flow control has let in besides.
+
+use std::{
+    cell::{Cell, RefCell},
+    future::poll_fn,
+    io,
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll, Waker, ready},
+};
+
+use bytes::{Buf as _, Bytes, BytesMut};
+use h2::{RecvStream, SendStream};
+use tokio::{
+    io::{AsyncRead as _, AsyncWrite as _, ReadBuf},
+    net::{
+        TcpStream,
+        tcp::{ReadHalf, WriteHalf},
+    },
+};
+
+use super::{dial::reset_on_close, limits::READ_BYTES_MAX};
+use crate::telemetry::{ConnectionRecord, Reason};
+
+/// A read of this size is the start of a bulk transfer: the next one goes into a buffer of its own,
+/// which travels on without being copied.
+const BULK_READ_BYTES: usize = 64 << 10;
+
+thread_local! {
+    static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_BYTES_MAX].into());
+}
+
+/// Lends the thread's buffer to `read`, which must not lend it again: polling a socket runs no
+/// other task.
+pub(super) fn with_scratch<T>(read: impl FnOnce(&mut [u8]) -> T) -> T {
+    SCRATCH.with_borrow_mut(|scratch| read(scratch))
+}
+
+/// What others may do to a connection while it is copied, and what they see of it.
+///
+/// A waiting connection has no timer of its own: its thread sweeps over all of them.
+#[derive(Debug)]
+pub struct Supervision {
+    /// The thread's coarse clock, in ticks.
+    clock: Rc<Cell<u32>>,
+    active_at: Cell<u32>,
+    half_closed: Cell<bool>,
+    ended: Cell<Option<Reason>>,
+    waker: RefCell<Option<Waker>>,
+}
+
+impl Supervision {
+    pub fn new(clock: Rc<Cell<u32>>) -> Self {
+        Self {
+            active_at: Cell::new(clock.get()),
+            clock,
+            half_closed: Cell::new(false),
+            ended: Cell::new(None),
+            waker: RefCell::new(None),
+        }
+    }
+
+    /// Ends the connection with resets on both sides.
+    pub fn end(&self, reason: Reason) {
+        if self.ended.get().is_none() {
+            self.ended.set(Some(reason));
+            if let Some(waker) = self.waker.borrow_mut().take() {
+                waker.wake();
+            }
+        }
+    }
+
+    /// Ticks without a byte.
+    pub fn idle_ticks(&self) -> u32 {
+        self.clock.get().wrapping_sub(self.active_at.get())
+    }
+
+    pub fn half_closed(&self) -> bool {
+        self.half_closed.get()
+    }
+
+    /// Completes when [`Self::end`] is called.
+    pub async fn ended(&self) -> Reason {
+        poll_fn(|cx| self.poll_ended(cx)).await
+    }
+
+    fn poll_ended(&self, cx: &Context<'_>) -> Poll<Reason> {
+        if let Some(reason) = self.ended.get() {
+            return Poll::Ready(reason);
+        }
+        let mut waker = self.waker.borrow_mut();
+        match waker.as_mut() {
+            Some(waker) => waker.clone_from(cx.waker()),
+            None => *waker = Some(cx.waker().clone()),
+        }
+        Poll::Pending
+    }
+
+    fn touch(&self) {
+        self.active_at.set(self.clock.get());
+    }
+}
+
+/// Where passed bytes are counted.
+pub trait Meter {
+    /// From the client to the destination.
+    fn received(&self, bytes: u64);
+    /// From the destination to the client.
+    fn sent(&self, bytes: u64);
+}
+
+impl Meter for ConnectionRecord {
+    fn received(&self, bytes: u64) {
+        Self::received(self, bytes);
+    }
+
+    fn sent(&self, bytes: u64) {
+        Self::sent(self, bytes);
+    }
+}
+
+/// Both reporters of a connection that stays on its node.
+impl<A: Meter, B: Meter> Meter for (&A, &B) {
+    fn received(&self, bytes: u64) {
+        self.0.received(bytes);
+        self.1.received(bytes);
+    }
+
+    fn sent(&self, bytes: u64) {
+        self.0.sent(bytes);
+        self.1.sent(bytes);
+    }
+}
+
+/// One end of a tunnel.
+pub struct TunnelIo {
+    pub send: SendStream<Bytes>,
+    pub recv: RecvStream,
+}
+
+/// Copies between two sockets. `down` is the client's side.
+pub async fn between_sockets(
+    mut down: TcpStream,
+    mut up: TcpStream,
+    meter: &impl Meter,
+    supervision: &Supervision,
+) -> Reason {
+    let reason = {
+        let (mut down_read, mut down_write) = down.split();
+        let (mut up_read, mut up_write) = up.split();
+        let (mut request, mut response) = (SocketHalf::default(), SocketHalf::default());
+        poll_fn(|cx| {
+            if let Poll::Ready(reason) = supervision.poll_ended(cx) {
+                return Poll::Ready(reason);
+            }
+            let received = |bytes| {
+                supervision.touch();
+                meter.received(bytes);
+            };
+            let sent = |bytes| {
+                supervision.touch();
+                meter.sent(bytes);
+            };
+            let one = request.poll(cx, &mut down_read, &mut up_write, received);
+            if let Poll::Ready(Err(broken)) = one {
+                return Poll::Ready(broken.reason(Reason::DownstreamReset, Reason::UpstreamReset));
+            }
+            let other = response.poll(cx, &mut up_read, &mut down_write, sent);
+            if let Poll::Ready(Err(broken)) = other {
+                return Poll::Ready(broken.reason(Reason::UpstreamReset, Reason::DownstreamReset));
+            }
+            supervision
+                .half_closed
+                .set(one.is_ready() || other.is_ready());
+            if one.is_ready() && other.is_ready() {
+                return Poll::Ready(Reason::Ok);
+            }
+            Poll::Pending
+        })
+        .await
+    };
+    if reason != Reason::Ok {
+        reset_on_close(&down);
+        reset_on_close(&up);
+    }
+    reason
+}
+
+/// Which side of a direction broke.
+enum Broken {
+    From,
+    To,
+}
+
+impl Broken {
+    fn reason(self, from: Reason, to: Reason) -> Reason {
+        match self {
+            Self::From => from,
+            Self::To => to,
+        }
+    }
+}
+
+/// One direction between two sockets.
+#[derive(Default)]
+struct SocketHalf {
+    /// Read, but not yet taken by the other side.
+    pending: Bytes,
+    finished_reading: bool,
+    done: bool,
+}
+
+impl SocketHalf {
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: &mut ReadHalf<'_>,
+        to: &mut WriteHalf<'_>,
+        count: impl Fn(u64),
+    ) -> Poll<Result<(), Broken>> {
+        if self.done {
+            return Poll::Ready(Ok(()));
+        }
+        loop {
+            while !self.pending.is_empty() {
+                let written = ready!(Pin::new(&mut *to).poll_write(cx, &self.pending));
+                self.pending.advance(written.map_err(|_| Broken::To)?);
+            }
+            if self.finished_reading {
+                let _ = ready!(Pin::new(&mut *to).poll_shutdown(cx));
+                self.done = true;
+                return Poll::Ready(Ok(()));
+            }
+            ready!(with_scratch(|scratch| {
+                self.poll_through(cx, from, to, scratch, &count)
+            }))?;
+        }
+    }
+
+    /// Reads once, and writes what was read as far as `to` takes it.
+    fn poll_through(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: &mut ReadHalf<'_>,
+        to: &mut WriteHalf<'_>,
+        scratch: &mut [u8],
+        count: &impl Fn(u64),
+    ) -> Poll<Result<(), Broken>> {
+        let mut buffer = ReadBuf::new(scratch);
+        ready!(Pin::new(from).poll_read(cx, &mut buffer)).map_err(|_| Broken::From)?;
+        let mut bytes = buffer.filled();
+        if bytes.is_empty() {
+            self.finished_reading = true;
+            return Poll::Ready(Ok(()));
+        }
+        count(bytes.len() as u64);
+        while !bytes.is_empty() {
+            match Pin::new(&mut *to).poll_write(cx, bytes) {
+                Poll::Ready(Ok(written)) => bytes = &bytes[written..],
+                Poll::Ready(Err(_)) => return Poll::Ready(Err(Broken::To)),
+                Poll::Pending => {
+                    self.pending = Bytes::copy_from_slice(bytes);
+                    break;
+                }
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// Which end of the mesh the socket is on: decides whose bytes are whose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SocketSide {
+    /// The socket is the client's, the tunnel leads to the destination.
+    Client,
+    /// The tunnel comes from the client, the socket is the destination's.
+    Server,
+}
+
+/// Copies between a socket and a tunnel.
+pub async fn with_tunnel(
+    mut socket: TcpStream,
+    mut tunnel: TunnelIo,
+    side: SocketSide,
+    meter: &impl Meter,
+    supervision: &Supervision,
+) -> Reason {
+    let (of_socket, of_peer) = match side {
+        SocketSide::Client => (Reason::DownstreamReset, Reason::UpstreamReset),
+        SocketSide::Server => (Reason::UpstreamReset, Reason::DownstreamReset),
+    };
+    let from_socket = |bytes| match side {
+        SocketSide::Client => meter.received(bytes),
+        SocketSide::Server => meter.sent(bytes),
+    };
+    let from_tunnel = |bytes| match side {
+        SocketSide::Client => meter.sent(bytes),
+        SocketSide::Server => meter.received(bytes),
+    };
+    let ended = {
+        let (mut read, mut write) = socket.split();
+        let mut into = IntoTunnel::default();
+        let mut out = OutOfTunnel::default();
+        poll_fn(|cx| {
+            if let Poll::Ready(reason) = supervision.poll_ended(cx) {
+                return Poll::Ready(Ended::Told(reason));
+            }
+            let one = into.poll(cx, &mut read, &mut tunnel.send, |bytes| {
+                supervision.touch();
+                from_socket(bytes);
+            });
+            if let Poll::Ready(Err(ended)) = one {
+                return Poll::Ready(ended);
+            }
+            let other = out.poll(cx, &mut tunnel.recv, &mut write, |bytes| {
+                supervision.touch();
+                from_tunnel(bytes);
+            });
+            if let Poll::Ready(Err(ended)) = other {
+                return Poll::Ready(ended);
+            }
+            supervision
+                .half_closed
+                .set(one.is_ready() || other.is_ready());
+            if one.is_ready() && other.is_ready() {
+                return Poll::Ready(Ended::InOrder);
+            }
+            Poll::Pending
+        })
+        .await
+    };
+    match ended {
+        Ended::InOrder => Reason::Ok,
+        Ended::SocketReset => {
+            // RST ⇄ RST_STREAM(CONNECT_ERROR), RFC 9113 §8.5.
+            tunnel.send.send_reset(h2::Reason::CONNECT_ERROR);
+            reset_on_close(&socket);
+            of_socket
+        }
+        Ended::PeerReset => {
+            reset_on_close(&socket);
+            of_peer
+        }
+        Ended::TunnelBroken => {
+            reset_on_close(&socket);
+            Reason::TunnelReset
+        }
+        Ended::Told(reason) => {
+            tunnel.send.send_reset(h2::Reason::CONNECT_ERROR);
+            reset_on_close(&socket);
+            reason
+        }
+    }
+}
+
+/// Why copying with a tunnel stopped.
+enum Ended {
+    InOrder,
+    SocketReset,
+    /// The application at the tunnel's other end reset its connection.
+    PeerReset,
+    TunnelBroken,
+    Told(Reason),
+}
+
+impl Ended {
+    /// A stream error as RFC 9113 §8.5 means it for CONNECT: CONNECT_ERROR is a reset of the TCP
+    /// connection behind it, anything else is trouble of the tunnel.
+    fn from_h2(error: &h2::Error) -> Self {
+        if error.is_reset() && error.reason() == Some(h2::Reason::CONNECT_ERROR) {
+            Self::PeerReset
+        } else {
+            Self::TunnelBroken
+        }
+    }
+}
+
+/// NO_ERROR and CANCEL: the peer wants no more, which is not a reset of its application.
+fn is_end_of_stream(error: &h2::Error) -> bool {
+    error.is_reset()
+        && matches!(
+            error.reason(),
+            Some(h2::Reason::NO_ERROR | h2::Reason::CANCEL)
+        )
+}
+
+/// From the socket into the tunnel.
+#[derive(Default)]
+struct IntoTunnel {
+    bulk: bool,
+    done: bool,
+}
+
+impl IntoTunnel {
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: &mut ReadHalf<'_>,
+        to: &mut SendStream<Bytes>,
+        count: impl Fn(u64),
+    ) -> Poll<Result<(), Ended>> {
+        if self.done {
+            return Poll::Ready(Ok(()));
+        }
+        loop {
+            // Only a socket that has something asks for room: a reservation holds back window
+            // from the other streams of the connection.
+            ready!(from.as_ref().poll_read_ready(cx)).map_err(|_| Ended::SocketReset)?;
+            ready!(poll_room(cx, to))?;
+            let bytes = ready!(self.poll_read(cx, from)).map_err(|_| Ended::SocketReset)?;
+            let last = bytes.is_empty();
+            count(bytes.len() as u64);
+            match to.send_data(bytes, last) {
+                Ok(()) => {}
+                // The stream is closed already: what closed it is seen by the other direction.
+                Err(_) => self.done = true,
+            }
+            if last {
+                self.done = true;
+            }
+            if self.done {
+                return Poll::Ready(Ok(()));
+            }
+        }
+    }
+
+    /// Reads once; nothing means the end. Small reads are copied out of the thread's buffer, which
+    /// then serves the next connection; a bulk transfer's are read into their own.
+    fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: &mut ReadHalf<'_>,
+    ) -> Poll<io::Result<Bytes>> {
+        if self.bulk {
+            let mut own = BytesMut::with_capacity(READ_BYTES_MAX);
+            let mut buffer = ReadBuf::uninit(own.spare_capacity_mut());
+            ready!(Pin::new(from).poll_read(cx, &mut buffer))?;
+            let length = buffer.filled().len();
+            if length < BULK_READ_BYTES {
+                self.bulk = false;
+                return Poll::Ready(Ok(Bytes::copy_from_slice(buffer.filled())));
+            }
+            // SAFETY: the read has filled this much.
+            unsafe { own.set_len(length) };
+            return Poll::Ready(Ok(own.freeze()));
+        }
+        with_scratch(|scratch| {
+            let mut buffer = ReadBuf::new(scratch);
+            ready!(Pin::new(from).poll_read(cx, &mut buffer))?;
+            let bytes = buffer.filled();
+            self.bulk = bytes.len() >= BULK_READ_BYTES;
+            Poll::Ready(Ok(Bytes::copy_from_slice(bytes)))
+        })
+    }
+}
+
+/// Waits until flow control and the send buffer have taken what was sent before.
+fn poll_room(cx: &mut Context<'_>, stream: &mut SendStream<Bytes>) -> Poll<Result<(), Ended>> {
+    loop {
+        stream.reserve_capacity(1);
+        if stream.capacity() > 0 {
+            return Poll::Ready(Ok(()));
+        }
+        match ready!(stream.poll_capacity(cx)) {
+            Some(Ok(_)) => {}
+            Some(Err(error)) => return Poll::Ready(Err(Ended::from_h2(&error))),
+            // No longer open for sending; the other direction says why. Let the send find out.
+            None => return Poll::Ready(Ok(())),
+        }
+    }
+}
+
+/// From the tunnel to the socket.
+#[derive(Default)]
+struct OutOfTunnel {
+    pending: Bytes,
+    finished_reading: bool,
+    done: bool,
+}
+
+impl OutOfTunnel {
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: &mut RecvStream,
+        to: &mut WriteHalf<'_>,
+        count: impl Fn(u64),
+    ) -> Poll<Result<(), Ended>> {
+        if self.done {
+            return Poll::Ready(Ok(()));
+        }
+        loop {
+            while !self.pending.is_empty() {
+                let written = ready!(Pin::new(&mut *to).poll_write(cx, &self.pending))
+                    .map_err(|_| Ended::SocketReset)?;
+                self.pending.advance(written);
+                // The window opens only as the application takes bytes: back-pressure end to end.
+                let _ = from.flow_control().release_capacity(written);
+                count(written as u64);
+            }
+            if self.finished_reading {
+                let _ = ready!(Pin::new(&mut *to).poll_shutdown(cx));
+                self.done = true;
+                return Poll::Ready(Ok(()));
+            }
+            match ready!(from.poll_data(cx)) {
+                Some(Ok(bytes)) => self.pending = bytes,
+                Some(Err(error)) if is_end_of_stream(&error) => self.finished_reading = true,
+                Some(Err(error)) => return Poll::Ready(Err(Ended::from_h2(&error))),
+                None => self.finished_reading = true,
+            }
+        }
+    }
+}

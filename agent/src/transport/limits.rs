@@ -1,0 +1,58 @@
+//! The bounds of the transport, by name. Most are ztunnel's, so that both kinds of node can serve
+//! one mesh.
+
+use std::time::Duration;
+
+/// A TCP connection to an endpoint (`TrafficPolicy.timeouts.connect`'s default).
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+/// From the first byte to the end of a TLS handshake, either side.
+pub const TLS_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+/// From CONNECT to its answer: the peer dials its application meanwhile.
+pub const CONNECT_ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+/// Unacknowledged bytes end a connection after this (TCP_USER_TIMEOUT).
+pub const USER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A connection without a byte either way (`TrafficPolicy.timeouts.idle`'s default).
+pub const IDLE_TIMEOUT: Duration = Duration::from_secs(3600);
+/// The same once one side has finished.
+pub const HALF_CLOSED_IDLE_TIMEOUT: Duration = Duration::from_secs(300);
+
+/// HTTP/2 windows and sizes of a tunnel.
+pub const STREAM_WINDOW_BYTES: u32 = 4 << 20;
+pub const CONNECTION_WINDOW_BYTES: u32 = 16 << 20;
+pub const FRAME_BYTES_MAX: u32 = 1 << 20;
+pub const CLIENT_HEADER_LIST_BYTES_MAX: u32 = 16 << 10;
+pub const SERVER_HEADER_LIST_BYTES_MAX: u32 = 64 << 10;
+pub const STREAMS_PER_CONNECTION_MAX: u32 = 200;
+/// What one stream holds that its peer does not take yet.
+pub const STREAM_SEND_BUFFER_BYTES: usize = 512 << 10;
+/// Streams that a peer opened and reset before they were looked at; more end the connection.
+pub const PENDING_RESETS_MAX: usize = 20;
+/// Streams reset by either side that are still remembered.
+pub const REMEMBERED_RESETS_MAX: usize = 50;
+
+pub const PING_INTERVAL: Duration = Duration::from_secs(10);
+pub const PING_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Another tunnel is opened at this share of the streams that the peer takes.
+pub const STREAMS_SHARE_PERCENT: usize = 80;
+/// Streams of one tunnel past which another is opened beside it, up to [`TUNNELS_SPREAD_MAX`]:
+/// one HTTP/2 connection is one core at the peer, and one flow-control window.
+pub const STREAMS_SPREAD: usize = 8;
+pub const TUNNELS_SPREAD_MAX: usize = 4;
+/// Tunnels of one thread for one source, destination and their identities.
+pub const TUNNELS_PER_KEY_MAX: usize = 128;
+/// Tunnels of one thread, all together.
+pub const TUNNELS_MAX: usize = 8192;
+/// A tunnel without streams is closed after this.
+pub const TUNNEL_IDLE_TIMEOUT: Duration = Duration::from_secs(90);
+
+/// TLS handshakes that peers have begun with one thread.
+pub const INBOUND_HANDSHAKES_MAX: usize = 1024;
+/// Tunnels from peers that one thread serves.
+pub const INBOUND_TUNNELS_MAX: usize = 16_384;
+/// Connections that one thread carries.
+pub const CONNECTIONS_MAX: usize = 131_072;
+
+/// How much is read at once.
+pub const READ_BYTES_MAX: usize = 256 << 10;

@@ -1,0 +1,82 @@
+use super::*;
+use crate::load::Measured;
+
+fn sample(requests: u64, cpu_us: u64) -> Sample {
+    Sample {
+        load: Measured {
+            requests,
+            seconds: 1.0,
+            p50_us: 100.0,
+            ..Measured::default()
+        },
+        proxy_cpu: Duration::from_micros(cpu_us),
+        rss_mib: vec![10.0, 20.0],
+    }
+}
+
+fn value(rows: &[Row], path: PathKind, metric: &str) -> Option<f64> {
+    let row = rows
+        .iter()
+        .find(|row| row.path == path && row.metric == metric);
+    row.map(|row| row.value)
+}
+
+#[test]
+fn medians() {
+    assert_eq!(median(vec![]), None);
+    assert_eq!(median(vec![3.0, 1.0, 2.0]), Some(2.0));
+    assert_eq!(median(vec![4.0, 1.0, 2.0, 3.0]), Some(2.5));
+}
+
+#[test]
+fn ratios_are_to_direct_of_the_same_round() {
+    // The machine was four times as fast in the second round, and the path failed in the third.
+    let direct = vec![
+        Some(sample(1_000, 0)),
+        Some(sample(4_000, 0)),
+        Some(sample(9, 0)),
+    ];
+    let weir = vec![Some(sample(500, 5_000)), Some(sample(2_000, 20_000)), None];
+    let samples = Samples::from([
+        ((Work::Req, PathKind::Direct), direct),
+        ((Work::Req, PathKind::WeirCross), weir),
+    ]);
+    let rows = rows(&samples);
+    assert_eq!(value(&rows, PathKind::WeirCross, "ratio_direct"), Some(0.5));
+    assert_eq!(
+        value(&rows, PathKind::WeirCross, "cpu_us_per_request"),
+        Some(10.0)
+    );
+    assert_eq!(value(&rows, PathKind::WeirCross, "rss_mib"), Some(30.0));
+}
+
+#[test]
+fn a_path_that_failed_in_every_round_has_no_rows() {
+    let samples = Samples::from([((Work::Req, PathKind::WeirSame), vec![None, None])]);
+    assert!(rows(&samples).is_empty());
+}
+
+#[test]
+fn json_has_exactly_the_agreed_shape() {
+    let report = Report {
+        commit: "abc".into(),
+        machine: "2 cores".into(),
+        versions: String::new(),
+        rounds: 1,
+        counted: Duration::from_secs(1),
+        foreign_share: 0.0,
+        rows: vec![Row {
+            work: Work::Req,
+            path: PathKind::WeirCross,
+            metric: "cpu_us_per_request",
+            value: 31.200_04,
+        }],
+        failures: Vec::new(),
+    };
+    let value: Value = serde_json::from_str(&report.json()).unwrap();
+    let row = json!({"work": "l4-req", "path": "weir-cross", "metric": "cpu_us_per_request", "value": 31.2});
+    assert_eq!(
+        value,
+        json!({"commit": "abc", "machine": "2 cores", "rows": [row]})
+    );
+}
