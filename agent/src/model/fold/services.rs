@@ -177,29 +177,40 @@ fn gather(
     slices: &[&EndpointSlice],
     before: &Arc<EndpointSet>,
 ) -> Arc<EndpointSet> {
-    let mut seen = HashSet::with_capacity(before.endpoints.len());
-    let mut endpoints = Vec::with_capacity(before.endpoints.len());
-    let mut take = |wanted: fn(&SliceEndpoint) -> bool| {
-        for slice in slices {
-            for (_, number) in slice.ports.iter().filter(|(name, _)| *name == port.name) {
-                let wanted = slice.endpoints.iter().filter(|endpoint| wanted(endpoint));
-                endpoints.extend(
-                    wanted
-                        .map(|endpoint| Endpoint {
-                            address: endpoint.address,
-                            port: *number,
-                        })
-                        .filter(|endpoint| seen.insert(*endpoint)),
-                );
+    let expected = before.endpoints.len();
+    let mut seen =
+        HashSet::with_capacity_and_hasher(expected, foldhash::fast::RandomState::default());
+    let mut endpoints = Vec::with_capacity(expected);
+    let mut draining = Vec::new();
+    for slice in slices {
+        let Some((_, number)) = slice.ports.iter().find(|(name, _)| *name == port.name) else {
+            continue;
+        };
+        for SliceEndpoint {
+            address,
+            conditions,
+            ..
+        } in &slice.endpoints
+        {
+            let endpoint = Endpoint {
+                address: *address,
+                port: *number,
+            };
+            if conditions.ready {
+                if seen.insert(endpoint) {
+                    endpoints.push(endpoint);
+                }
+            } else if conditions.serving && conditions.terminating {
+                draining.push(endpoint);
             }
         }
-        endpoints.len()
-    };
-    let ready = take(|endpoint| endpoint.conditions.ready);
-    take(|endpoint| {
-        let conditions = endpoint.conditions;
-        !conditions.ready && conditions.serving && conditions.terminating
-    });
+    }
+    let ready = endpoints.len();
+    endpoints.extend(
+        draining
+            .into_iter()
+            .filter(|endpoint| seen.insert(*endpoint)),
+    );
     if before.ready == ready && before.endpoints == endpoints {
         return Arc::clone(before);
     }

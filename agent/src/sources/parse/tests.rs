@@ -1,5 +1,6 @@
-mod kubernetes_kinds;
 mod own_kinds;
+mod pods;
+mod services;
 
 use serde_json::Value;
 
