@@ -35,13 +35,19 @@ pub(crate) fn version(program: &Path, flag: &str) -> String {
     };
     let text = String::from_utf8_lossy(&output.stdout).into_owned()
         + &String::from_utf8_lossy(&output.stderr);
-    // Envoy prints its whole path first and a commit in front of the version.
     let line = text
         .lines()
         .find(|line| !line.trim().is_empty())
         .unwrap_or("unknown")
         .trim();
-    line.rsplit("version: ").next().unwrap_or(line).to_owned()
+    // Envoy: `/path/to/envoy  version: COMMIT/1.40.0/Clean/RELEASE/BoringSSL`.
+    match line.rsplit_once("version: ") {
+        Some((_, version)) if version.contains('/') => {
+            version.split('/').nth(1).unwrap_or(version).to_owned()
+        }
+        Some((_, version)) => version.to_owned(),
+        None => line.to_owned(),
+    }
 }
 
 /// CPU time that the whole machine has spent not idling.
