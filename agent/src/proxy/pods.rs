@@ -111,7 +111,7 @@ fn baggage(workload: &Workload) -> Option<HeaderValue> {
     let pod = &workload.pod;
     let label = |names: &[&str]| {
         let found = names.iter().find_map(|name| pod.labels.get(*name));
-        found.map_or_else(|| Arc::clone(&pod.workload_name), Arc::clone)
+        Arc::clone(found.unwrap_or(&pod.workload_name))
     };
     let service = label(&[
         "service.istio.io/canonical-name",
@@ -130,7 +130,8 @@ fn baggage(workload: &Workload) -> Option<HeaderValue> {
         pod.name.namespace, pod.workload_name
     );
     if let Some(version) = version {
-        text.push_str(&format!(",service.version={version}"));
+        text.push_str(",service.version=");
+        text.push_str(version);
     }
     HeaderValue::try_from(text).ok()
 }

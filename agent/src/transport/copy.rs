@@ -22,6 +22,7 @@ use tokio::{
         tcp::{ReadHalf, WriteHalf},
     },
 };
+use tokio_util::io::poll_read_buf;
 
 use super::{dial::reset_on_close, limits::READ_BYTES_MAX};
 use crate::telemetry::{ConnectionRecord, Reason};
@@ -36,7 +37,7 @@ thread_local! {
 
 /// Lends the thread's buffer to `read`, which must not lend it again: polling a socket runs no
 /// other task.
-pub(super) fn with_scratch<T>(read: impl FnOnce(&mut [u8]) -> T) -> T {
+fn with_scratch<T>(read: impl FnOnce(&mut [u8]) -> T) -> T {
     SCRATCH.with_borrow_mut(|scratch| read(scratch))
 }
 
@@ -437,16 +438,13 @@ impl IntoTunnel {
     ) -> Poll<io::Result<Bytes>> {
         if self.bulk {
             let mut own = BytesMut::with_capacity(READ_BYTES_MAX);
-            let mut buffer = ReadBuf::uninit(own.spare_capacity_mut());
-            ready!(Pin::new(from).poll_read(cx, &mut buffer))?;
-            let length = buffer.filled().len();
-            if length < BULK_READ_BYTES {
-                self.bulk = false;
-                return Poll::Ready(Ok(Bytes::copy_from_slice(buffer.filled())));
-            }
-            // SAFETY: the read has filled this much.
-            unsafe { own.set_len(length) };
-            return Poll::Ready(Ok(own.freeze()));
+            let length = ready!(poll_read_buf(Pin::new(from), cx, &mut own))?;
+            self.bulk = length >= BULK_READ_BYTES;
+            return Poll::Ready(Ok(if self.bulk {
+                own.freeze()
+            } else {
+                Bytes::copy_from_slice(&own)
+            }));
         }
         with_scratch(|scratch| {
             let mut buffer = ReadBuf::new(scratch);

@@ -13,7 +13,7 @@ use super::{
     forwarded::Forwarded,
     keepalive,
 };
-use crate::transport::{limits::*, tls::TlsStream};
+use crate::transport::{limits::*, tls::ServerStream};
 
 /// What a peer asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,7 +67,7 @@ impl Incoming {
 /// Serves a connection until it ends. `handle` is run as a task for each CONNECT; `drain` ends the
 /// connection in order: streams that are open go on, new ones go elsewhere.
 pub async fn serve<H>(
-    stream: TlsStream,
+    stream: ServerStream,
     handle: impl Fn(Incoming) -> H,
     drain: impl Future<Output = ()>,
 ) -> Result<(), h2::Error>
@@ -93,7 +93,7 @@ where
 }
 
 async fn serve_streams<H>(
-    mut connection: h2::server::Connection<Corked<TlsStream>, Bytes>,
+    mut connection: h2::server::Connection<Corked<ServerStream>, Bytes>,
     handle: impl Fn(Incoming) -> H,
     drain: impl Future<Output = ()>,
 ) -> Result<(), h2::Error>

@@ -1,14 +1,20 @@
 //! Mutual TLS with peers of the mesh.
 
-mod read_ahead;
+mod records;
+mod stream;
 
 use std::{io, sync::Arc, time::Duration};
 
-use rustls::pki_types::ServerName;
+use rustls::{
+    CommonState,
+    client::UnbufferedClientConnection,
+    pki_types::ServerName,
+    server::UnbufferedServerConnection,
+};
 use thiserror::Error;
 use tokio::{net::TcpStream, time::timeout};
-use tokio_rustls::{TlsAcceptor, TlsConnector};
 
+use self::{records::Records, stream::TlsStream};
 use super::limits::TLS_HANDSHAKE_TIMEOUT;
 use crate::{
     identity::{ALPN_H2, Material, TlsFailure, describe, peer_identity},
@@ -16,12 +22,10 @@ use crate::{
     telemetry::Reason,
 };
 
-use self::read_ahead::ReadAhead;
-
-pub type TlsStream = tokio_rustls::TlsStream<ReadAhead>;
-
-/// Ciphertext that waits for the socket; what a large write is cut into.
-const WRITE_BUFFER_BYTES: usize = 512 << 10;
+/// A connection to a peer.
+pub type ClientStream = TlsStream<UnbufferedClientConnection>;
+/// A connection from a peer.
+pub type ServerStream = TlsStream<UnbufferedServerConnection>;
 
 /// Why a handshake failed.
 #[derive(Clone, Debug, Error)]
@@ -36,6 +40,13 @@ impl TlsError {
         Self {
             failure: TlsFailure::HandshakeTimeout,
             detail: format!("the peer did not finish it within {limit:?}"),
+        }
+    }
+
+    fn new(error: rustls::Error) -> Self {
+        Self {
+            failure: TlsFailure::of(&error),
+            detail: error.to_string(),
         }
     }
 
@@ -59,30 +70,45 @@ impl TlsError {
 
 /// As a client: the peer must prove that it is `expected`.
 pub async fn connect(
-    stream: TcpStream,
+    socket: TcpStream,
     material: &Material,
     expected: &SpiffeId,
-) -> Result<TlsStream, TlsError> {
-    let address = stream
+) -> Result<ClientStream, TlsError> {
+    let address = socket
         .peer_addr()
         .map_err(|error| TlsError::from_io(&error))?;
-    let connector = TlsConnector::from(material.client_config(vec![expected.clone()]));
-    let handshake = connector.connect(ServerName::from(address.ip()), ReadAhead::new(stream));
-    match timeout(TLS_HANDSHAKE_TIMEOUT, handshake).await {
-        Ok(Ok(mut stream)) => {
-            let connection = stream.get_mut().1;
-            connection.set_buffer_limit(Some(WRITE_BUFFER_BYTES));
-            check_protocol(connection.alpn_protocol())?;
-            Ok(stream.into())
-        }
+    let config = material.client_config(vec![expected.clone()]);
+    let connection = UnbufferedClientConnection::new(config, ServerName::from(address.ip()))
+        .map_err(TlsError::new)?;
+    let stream = handshake(TlsStream::new(socket, connection)).await?;
+    check_protocol(stream.state())?;
+    Ok(stream)
+}
+
+/// As a server: the peer must prove an identity of the mesh, which is returned.
+pub async fn accept(
+    socket: TcpStream,
+    material: &Material,
+) -> Result<(ServerStream, SpiffeId), TlsError> {
+    let config = Arc::clone(material.server_config());
+    let connection = UnbufferedServerConnection::new(config).map_err(TlsError::new)?;
+    let stream = handshake(TlsStream::new(socket, connection)).await?;
+    check_protocol(stream.state())?;
+    let identity = proven_identity(stream.state())?;
+    Ok((stream, identity))
+}
+
+async fn handshake<C: Records>(mut stream: TlsStream<C>) -> Result<TlsStream<C>, TlsError> {
+    match timeout(TLS_HANDSHAKE_TIMEOUT, stream.handshake()).await {
+        Ok(Ok(())) => Ok(stream),
         Ok(Err(error)) => Err(TlsError::from_io(&error)),
         Err(_elapsed) => Err(TlsError::timeout(TLS_HANDSHAKE_TIMEOUT)),
     }
 }
 
 /// rustls accepts a peer that offers no protocol at all.
-fn check_protocol(agreed: Option<&[u8]>) -> Result<(), TlsError> {
-    if agreed == Some(ALPN_H2) {
+fn check_protocol(state: &CommonState) -> Result<(), TlsError> {
+    if state.alpn_protocol() == Some(ALPN_H2) {
         return Ok(());
     }
     Err(TlsError {
@@ -91,36 +117,12 @@ fn check_protocol(agreed: Option<&[u8]>) -> Result<(), TlsError> {
     })
 }
 
-/// As a server: the peer must prove an identity of the mesh, which is returned.
-pub async fn accept(
-    stream: TcpStream,
-    material: &Material,
-) -> Result<(TlsStream, SpiffeId), TlsError> {
-    let acceptor = TlsAcceptor::from(Arc::clone(material.server_config()));
-    let handshake = acceptor.accept(ReadAhead::new(stream));
-    let mut stream = match timeout(TLS_HANDSHAKE_TIMEOUT, handshake).await {
-        Ok(Ok(stream)) => stream,
-        Ok(Err(error)) => return Err(TlsError::from_io(&error)),
-        Err(_elapsed) => return Err(TlsError::timeout(TLS_HANDSHAKE_TIMEOUT)),
-    };
-    let connection = stream.get_mut().1;
-    connection.set_buffer_limit(Some(WRITE_BUFFER_BYTES));
-    check_protocol(connection.alpn_protocol())?;
-    let leaf = connection.peer_certificates().and_then(<[_]>::first);
-    let identity = match leaf.map(peer_identity) {
-        Some(Ok(identity)) => identity,
-        Some(Err(error)) => {
-            return Err(TlsError {
-                failure: TlsFailure::BadSan,
-                detail: error.to_string(),
-            });
-        }
-        None => {
-            return Err(TlsError {
-                failure: TlsFailure::NoCertificate,
-                detail: "the peer gave no certificate".into(),
-            });
-        }
-    };
-    Ok((stream.into(), identity))
+fn proven_identity(state: &CommonState) -> Result<SpiffeId, TlsError> {
+    let refused = |failure, detail| TlsError { failure, detail };
+    let leaf = state.peer_certificates().and_then(<[_]>::first);
+    let leaf = leaf.ok_or_else(|| {
+        let detail = "the peer gave no certificate".into();
+        refused(TlsFailure::NoCertificate, detail)
+    })?;
+    peer_identity(leaf).map_err(|error| refused(TlsFailure::BadSan, error.to_string()))
 }
