@@ -48,6 +48,11 @@ const CONTROL_THREADS: usize = 2;
 /// # Errors
 /// When something that it cannot do without is missing at the start.
 pub fn run(settings: &AgentSettings) -> Result<(), AppError> {
+    // The allocator's arena would be backed by huge pages: three times the memory for a heap of
+    // small, short-lived objects.
+    if let Err(error) = rustix::thread::disable_transparent_huge_pages(true) {
+        tracing::debug!(%error, "the heap may use huge pages");
+    }
     let runtime = Builder::new_multi_thread()
         .worker_threads(CONTROL_THREADS)
         .thread_name("weir-control")

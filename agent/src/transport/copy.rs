@@ -143,10 +143,10 @@ pub struct TunnelIo {
     pub recv: RecvStream,
 }
 
-/// Copies between two sockets. `down` is the client's side.
+/// Copies between two sockets, to be closed afterwards. `down` is the client's side.
 pub async fn between_sockets(
-    mut down: TcpStream,
-    mut up: TcpStream,
+    down: &mut TcpStream,
+    up: &mut TcpStream,
     meter: &impl Meter,
     supervision: &Supervision,
 ) -> Reason {
@@ -185,8 +185,8 @@ pub async fn between_sockets(
         .await
     };
     if reason != Reason::Ok {
-        reset_on_close(&down);
-        reset_on_close(&up);
+        reset_on_close(down);
+        reset_on_close(up);
     }
     reason
 }
@@ -282,10 +282,10 @@ pub enum SocketSide {
     Server,
 }
 
-/// Copies between a socket and a tunnel.
+/// Copies between a socket and a tunnel, to be closed afterwards.
 pub async fn with_tunnel(
-    mut socket: TcpStream,
-    mut tunnel: TunnelIo,
+    socket: &mut TcpStream,
+    tunnel: &mut TunnelIo,
     side: SocketSide,
     meter: &impl Meter,
     supervision: &Supervision,
@@ -339,20 +339,20 @@ pub async fn with_tunnel(
         Ended::SocketReset => {
             // RST ⇄ RST_STREAM(CONNECT_ERROR), RFC 9113 §8.5.
             tunnel.send.send_reset(h2::Reason::CONNECT_ERROR);
-            reset_on_close(&socket);
+            reset_on_close(socket);
             of_socket
         }
         Ended::PeerReset => {
-            reset_on_close(&socket);
+            reset_on_close(socket);
             of_peer
         }
         Ended::TunnelBroken => {
-            reset_on_close(&socket);
+            reset_on_close(socket);
             Reason::TunnelReset
         }
         Ended::Told(reason) => {
             tunnel.send.send_reset(h2::Reason::CONNECT_ERROR);
-            reset_on_close(&socket);
+            reset_on_close(socket);
             reason
         }
     }

@@ -31,10 +31,10 @@ const REFUSED_BACKOFF: Duration = Duration::from_millis(50);
 
 /// A connection that stands.
 pub(super) enum Upstream {
-    /// To a captured pod of another node.
+    /// To a captured pod of another node. Kept as long as the stream is in use.
     Tunnel(OpenTunnel),
     /// To a captured pod of this node: no wire, so no TLS.
-    Local(LocalUpstream),
+    Local(Box<LocalUpstream>),
     /// To a pod that is not captured.
     Plain(TcpStream),
 }
@@ -143,7 +143,7 @@ impl Attempt<'_> {
         match dial(&*pod.net, self.to(), Some(self.client), CONNECT_TIMEOUT).await {
             Ok(stream) => {
                 record.established();
-                Ok(Upstream::Local(LocalUpstream { stream, record }))
+                Ok(Upstream::Local(Box::new(LocalUpstream { stream, record })))
             }
             Err(error) => {
                 record.finish(error.reason(), Some(error.to_string().into()));

@@ -30,14 +30,15 @@ pub(in crate::proxy) async fn serve(worker: Rc<Worker>, pod: Rc<LocalPod>, accep
         // Only the agent's own probe dials this from inside the pod.
         return answer_probe(stream, &pod.token).await;
     }
-    tunnel::serve(worker, pod, stream, peer).await;
+    // In a box: a tunnel's state would make every plaintext connection as large.
+    Box::pin(tunnel::serve(worker, pod, stream, peer)).await;
 }
 
 /// A peer without mutual TLS: let in as far as PeerAuthentication says.
 async fn plaintext(
     worker: Rc<Worker>,
     pod: Rc<LocalPod>,
-    stream: TcpStream,
+    mut stream: TcpStream,
     peer: SocketAddr,
     destination: SocketAddr,
 ) {
@@ -62,11 +63,12 @@ async fn plaintext(
         return record.finish(Reason::LimitReached, Some("connections".into()));
     };
     drop(snapshot);
-    match dial(&*pod.net, destination, Some(peer), CONNECT_TIMEOUT).await {
-        Ok(up) => {
+    let dialled = Box::pin(dial(&*pod.net, destination, Some(peer), CONNECT_TIMEOUT)).await;
+    match dialled {
+        Ok(mut up) => {
             record.established();
             let supervision = &registered.supervision;
-            let reason = copy::between_sockets(stream, up, &record, supervision).await;
+            let reason = copy::between_sockets(&mut stream, &mut up, &record, supervision).await;
             record.finish(reason, None);
         }
         Err(error) => {

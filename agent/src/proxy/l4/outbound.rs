@@ -1,8 +1,6 @@
 //! A captured pod's application dialled.
 
-use std::{borrow::Cow, net::SocketAddr, rc::Rc, sync::Arc};
-
-use std::os::fd::AsFd as _;
+use std::{net::SocketAddr, os::fd::AsFd as _, rc::Rc, sync::Arc};
 
 use tokio::net::TcpStream;
 
@@ -28,36 +26,100 @@ use crate::{
 const ENDPOINTS_TRIED_MAX: usize = 3;
 
 pub(in crate::proxy) async fn serve(worker: Rc<Worker>, pod: Rc<LocalPod>, accepted: Accepted) {
+    // In a box: what dialling takes is given back before the connection idles for hours.
+    let Some(mut carried) = Box::pin(establish(&worker, &pod, accepted)).await else {
+        return;
+    };
+    let Carried {
+        stream,
+        upstream,
+        record,
+        registered,
+    } = &mut carried;
+    let supervision = &registered.supervision;
+    let reason = match upstream {
+        Upstream::Tunnel(tunnel) => {
+            let side = SocketSide::Client;
+            copy::with_tunnel(stream, &mut tunnel.io, side, record, supervision).await
+        }
+        Upstream::Local(local) => {
+            let meters = (&*record, &local.record);
+            copy::between_sockets(stream, &mut local.stream, &meters, supervision).await
+        }
+        Upstream::Plain(up) => copy::between_sockets(stream, up, record, supervision).await,
+    };
+    if let Upstream::Local(local) = carried.upstream {
+        local.record.finish(reason, None);
+    }
+    carried.record.finish(reason, None);
+}
+
+/// A connection whose both ends stand.
+struct Carried {
+    stream: TcpStream,
+    upstream: Upstream,
+    record: ConnectionRecord,
+    registered: Registered,
+}
+
+/// Finds out what was dialled and reaches it; says no to the application where that fails.
+async fn establish(
+    worker: &Rc<Worker>,
+    pod: &Rc<LocalPod>,
+    accepted: Accepted,
+) -> Option<Carried> {
     let Accepted { stream, peer } = accepted;
     let dialled = match worker.shared.original_dst.original_dst(stream.as_fd()) {
         Ok(Dialled::Address(address)) => address,
-        Ok(Dialled::Probe) => return answer_probe(stream, &pod.token).await,
+        Ok(Dialled::Probe) => {
+            answer_probe(stream, &pod.token).await;
+            return None;
+        }
         Err(error) => {
             let own = stream.local_addr().unwrap_or(peer);
-            let record = worker
-                .telemetry
-                .begin(ConnectionInfo::new(Reporter::Source, peer, own));
+            let info = ConnectionInfo::new(Reporter::Source, peer, own);
+            let record = worker.telemetry.begin(info);
             return refuse(
-                stream,
+                &stream,
                 record,
-                Reason::NoOriginalDestination,
-                error.to_string(),
+                Failure::new(Reason::NoOriginalDestination, error.to_string()),
             );
         }
     };
-    let mut record = begin(&worker, &pod, peer, dialled);
-    let Some(registered) = worker.register(&pod, None) else {
-        return refuse(stream, record, Reason::LimitReached, "connections");
+    let mut record = begin(worker, pod, peer, dialled);
+    let Some(registered) = worker.register(pod, None) else {
+        return refuse(
+            &stream,
+            record,
+            Failure::new(Reason::LimitReached, "connections"),
+        );
     };
-    let snapshot = worker.snapshot();
-    let candidates = match candidates(&snapshot, dialled, &mut record) {
-        Ok(candidates) => candidates,
-        Err(failure) => return refuse(stream, record, failure.reason, failure.detail),
+    let found = candidates(&worker.snapshot(), dialled, &mut record);
+    let reached = match found {
+        Ok(candidates) => connect(worker, pod, &candidates, &mut record).await,
+        Err(failure) => Err(failure),
     };
-    drop(snapshot);
-    match connect(&worker, &pod, &candidates, &mut record).await {
-        Ok(upstream) => forward(stream, upstream, record, &registered).await,
-        Err(failure) => refuse(stream, record, failure.reason, failure.detail),
+    match reached {
+        Ok(upstream) => {
+            describe(&mut record, &upstream);
+            record.established();
+            Some(Carried {
+                stream,
+                upstream,
+                record,
+                registered,
+            })
+        }
+        Err(failure) => refuse(&stream, record, failure),
+    }
+}
+
+/// What protects the bytes, and so whose word counts for the source.
+fn describe(record: &mut ConnectionRecord, upstream: &Upstream) {
+    match upstream {
+        Upstream::Tunnel(_) => record.info_mut().security = SecurityPolicy::MutualTls,
+        Upstream::Local(_) => {}
+        Upstream::Plain(_) => record.info_mut().source_principal = None,
     }
 }
 
@@ -145,45 +207,9 @@ async fn connect(
     Err(last)
 }
 
-async fn forward(
-    stream: TcpStream,
-    upstream: Upstream,
-    mut record: ConnectionRecord,
-    registered: &Registered,
-) {
-    let supervision = &registered.supervision;
-    let reason = match upstream {
-        Upstream::Tunnel(tunnel) => {
-            record.info_mut().security = SecurityPolicy::MutualTls;
-            record.established();
-            let side = SocketSide::Client;
-            let reason = copy::with_tunnel(stream, tunnel.io, side, &record, supervision).await;
-            drop(tunnel.held);
-            reason
-        }
-        Upstream::Local(local) => {
-            record.established();
-            let meters = (&record, &local.record);
-            let reason = copy::between_sockets(stream, local.stream, &meters, supervision).await;
-            local.record.finish(reason, None);
-            reason
-        }
-        Upstream::Plain(up) => {
-            record.info_mut().source_principal = None;
-            record.established();
-            copy::between_sockets(stream, up, &record, supervision).await
-        }
-    };
-    record.finish(reason, None);
-}
-
 /// Says no as the kernel would: with a reset.
-fn refuse(
-    stream: TcpStream,
-    record: ConnectionRecord,
-    reason: Reason,
-    detail: impl Into<Cow<'static, str>>,
-) {
-    reset_on_close(&stream);
-    record.finish(reason, Some(detail.into()));
+fn refuse(stream: &TcpStream, record: ConnectionRecord, failure: Failure) -> Option<Carried> {
+    reset_on_close(stream);
+    record.finish(failure.reason, Some(failure.detail));
+    None
 }

@@ -8,7 +8,7 @@ use tracing::debug;
 
 use crate::{
     model::{limits::HBONE_PORT, service::ServiceState, snapshot::Snapshot, spiffe::SpiffeId},
-    proxy::{pods::LocalPod, worker::Worker},
+    proxy::{pods::LocalPod, registry::Registered, worker::Worker},
     telemetry::{
         ConnectionInfo, ConnectionRecord, Direction, Reason, Reporter, SecurityPolicy, TlsSide,
     },
@@ -77,44 +77,73 @@ struct Peer {
 
 /// One CONNECT: to the application, or no.
 async fn stream_in(worker: Rc<Worker>, pod: Rc<LocalPod>, peer: Rc<Peer>, incoming: Incoming) {
-    let snapshot = worker.snapshot();
-    let Some(destination) = destination(&snapshot, &pod, incoming.wanted()) else {
-        debug!(peer = %peer.address, wanted = ?incoming.wanted(), "not an address of this pod");
-        return incoming.refuse(StatusCode::BAD_REQUEST);
+    // In a box: what dialling takes is given back before the connection idles for hours.
+    let Some(mut carried) = Box::pin(establish(&worker, &pod, &peer, incoming)).await else {
+        return;
     };
-    let mut record = begin(
-        &worker,
-        &pod,
-        &peer,
-        incoming.wanted(),
-        &snapshot,
-        destination,
-    );
+    let Carried {
+        up,
+        io,
+        record,
+        registered,
+    } = &mut carried;
+    let supervision = &registered.supervision;
+    let reason = copy::with_tunnel(up, io, SocketSide::Server, record, supervision).await;
+    carried.record.finish(reason, None);
+}
+
+/// A stream whose application is reached.
+struct Carried {
+    up: TcpStream,
+    io: TunnelIo,
+    record: ConnectionRecord,
+    registered: Registered,
+}
+
+async fn establish(
+    worker: &Rc<Worker>,
+    pod: &Rc<LocalPod>,
+    peer: &Peer,
+    incoming: Incoming,
+) -> Option<Carried> {
+    let snapshot = worker.snapshot();
+    let Some(destination) = destination(&snapshot, pod, incoming.wanted()) else {
+        debug!(peer = %peer.address, wanted = ?incoming.wanted(), "not an address of this pod");
+        incoming.refuse(StatusCode::BAD_REQUEST);
+        return None;
+    };
+    let mut record = begin(worker, pod, peer, incoming.wanted(), &snapshot, destination);
     drop(snapshot);
-    let Some(registered) = worker.register(&pod, None) else {
+    let Some(registered) = worker.register(pod, None) else {
         incoming.refuse(StatusCode::SERVICE_UNAVAILABLE);
-        return record.finish(Reason::LimitReached, Some("connections".into()));
+        record.finish(Reason::LimitReached, Some("connections".into()));
+        return None;
     };
     let client = record.info().source_address;
     let up = match dial(&*pod.net, destination, Some(client), CONNECT_TIMEOUT).await {
         Ok(up) => up,
         Err(error) => {
             incoming.refuse(StatusCode::SERVICE_UNAVAILABLE);
-            return record.finish(error.reason(), Some(error.to_string().into()));
+            record.finish(error.reason(), Some(error.to_string().into()));
+            return None;
         }
     };
-    let (send, recv) = match incoming.accept(pod.baggage().as_ref()) {
-        Ok(pair) => pair,
+    match incoming.accept(pod.baggage().as_ref()) {
+        Ok((send, recv)) => {
+            record.established();
+            Some(Carried {
+                up,
+                io: TunnelIo { send, recv },
+                record,
+                registered,
+            })
+        }
         Err(error) => {
             reset_on_close(&up);
-            return record.finish(Reason::DownstreamReset, Some(error.to_string().into()));
+            record.finish(Reason::DownstreamReset, Some(error.to_string().into()));
+            None
         }
-    };
-    record.established();
-    let io = TunnelIo { send, recv };
-    let supervision = &registered.supervision;
-    let reason = copy::with_tunnel(up, io, SocketSide::Server, &record, supervision).await;
-    record.finish(reason, None);
+    }
 }
 
 fn begin(

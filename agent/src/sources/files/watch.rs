@@ -85,6 +85,8 @@ impl Watch {
                 .events
                 .recv_timeout(deadline.saturating_duration_since(now))
             {
+                // Reading the folder causes events as well: they are no reason to read it again.
+                Ok(event) if is_only_a_look(&event) => {}
                 Ok(event) => {
                     let now = Instant::now();
                     note(event, settle, now);
@@ -98,6 +100,16 @@ impl Watch {
                 }
             }
         }
+    }
+}
+
+fn is_only_a_look(event: &notify::Result<Event>) -> bool {
+    match event {
+        Ok(event) => {
+            event.kind.is_access()
+                && event.kind != EventKind::Access(AccessKind::Close(AccessMode::Write))
+        }
+        Err(_) => false,
     }
 }
 
