@@ -3,9 +3,7 @@
 use core::ptr;
 
 use aya_ebpf::{
-    EbpfContext as _,
-    btf_maps::lpm_trie::Key,
-    helpers::bpf_get_netns_cookie,
+    EbpfContext as _, btf_maps::lpm_trie::Key, helpers::bpf_get_netns_cookie,
     programs::SockAddrContext,
 };
 use aya_log_ebpf::{debug, error};

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
 #[path = "../../ebpf/src/decide.rs"]
+#[allow(unreachable_pub, reason = "public to the other modules of its own crate")]
 mod decide;
 
 use std::{
@@ -95,15 +96,24 @@ fn honours_skip_annotations_of_this_pod_alone() {
     maps.skipped_ports.insert((3, 5432));
     maps.skipped_addrs.insert((4, addr("10.96.0.10")));
     let to = addr("10.96.0.10");
-    assert_eq!(passed(outbound(&maps, &pod(3), to, 5432)), Verdict::OutboundSkipped);
+    assert_eq!(
+        passed(outbound(&maps, &pod(3), to, 5432)),
+        Verdict::OutboundSkipped
+    );
     redirected(outbound(&maps, &pod(3), to, 80));
     redirected(outbound(&maps, &pod(5), to, 5432));
-    assert_eq!(passed(outbound(&maps, &pod(4), to, 80)), Verdict::OutboundSkipped);
+    assert_eq!(
+        passed(outbound(&maps, &pod(4), to, 80)),
+        Verdict::OutboundSkipped
+    );
 }
 
 #[test]
 fn a_pod_without_the_family_dials_as_ever() {
-    let v6_only = PodEntry { v4: Addr::NONE, ..pod(3) };
+    let v6_only = PodEntry {
+        v4: Addr::NONE,
+        ..pod(3)
+    };
     let outcome = outbound(&mesh(), &v6_only, addr("10.96.0.10"), 80);
     assert_eq!(passed(outcome), Verdict::NoFamily);
 }
@@ -118,7 +128,10 @@ fn every_rewritten_dial_is_recognised_and_names_its_pod() {
             let IpAddr::V4(v4) = IpAddr::from(to) else {
                 panic!("{to:?}");
             };
-            assert!(v4.octets()[0] == 127 && v4.octets()[1] >= 64 && v4.octets()[1] < 128, "{v4}");
+            assert!(
+                v4.octets()[0] == 127 && v4.octets()[1] >= 64 && v4.octets()[1] < 128,
+                "{v4}"
+            );
             assert_eq!((u32::from(v4) >> 12) & 0x3ff, slot);
             assert!(port >= CAPTURE_PORT_FIRST);
             assert_eq!(own, addr("10.0.0.1"));
@@ -153,12 +166,22 @@ fn what_comes_from_the_pod_itself_is_its_own() {
         ("fd00::1", "fd00::1"),
         ("::1", "fd00::1"),
     ] {
-        assert_eq!(inbound(addr(remote), addr(local), 80), Inbound::Pass, "{remote} {local}");
+        assert_eq!(
+            inbound(addr(remote), addr(local), 80),
+            Inbound::Pass,
+            "{remote} {local}"
+        );
         // The agent's probe of the inbound path.
-        assert_eq!(inbound(addr(remote), addr(local), HBONE_PORT), Inbound::Arrival);
+        assert_eq!(
+            inbound(addr(remote), addr(local), HBONE_PORT),
+            Inbound::Arrival
+        );
     }
     // An application's own listener on a high loopback port.
-    assert_eq!(inbound(addr("127.0.0.1"), addr("127.0.0.1"), 62_000), Inbound::Pass);
+    assert_eq!(
+        inbound(addr("127.0.0.1"), addr("127.0.0.1"), 62_000),
+        Inbound::Pass
+    );
 }
 
 #[test]

@@ -4,12 +4,14 @@ use std::io;
 
 use thiserror::Error;
 
-use crate::{datapath::DatapathError, identity::IdentityError};
+use crate::{datapath::DatapathError, identity::IdentityError, telemetry::logging::LogError};
 
 #[derive(Debug, Error)]
 pub enum AppError {
     #[error(transparent)]
     Datapath(#[from] DatapathError),
+    #[error(transparent)]
+    Logging(#[from] LogError),
     #[error(transparent)]
     Identity(#[from] IdentityError),
     #[error("cannot start the {name} thread: {source}; look at the process limits (ulimit -u)")]

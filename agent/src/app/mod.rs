@@ -37,11 +37,24 @@ use crate::{
     proxy::Shared,
     settings::AgentSettings,
     sources::files::FolderSource,
-    telemetry::{self, Telemetry},
+    telemetry::{
+        self, Telemetry,
+        logging::{self, LogFormat},
+    },
 };
 
 /// Threads of the control runtime: certificates, admin, the kernel's log.
 const CONTROL_THREADS: usize = 2;
+
+/// Starts the log of the whole process, on stderr; `RUST_LOG` says what is in it.
+///
+/// # Errors
+/// When `RUST_LOG` cannot be understood.
+pub fn start_logging() -> Result<(), AppError> {
+    let rust_log = std::env::var("RUST_LOG").ok();
+    logging::init(rust_log.as_deref(), LogFormat::for_stderr())?;
+    Ok(())
+}
 
 /// Runs an agent until it is told to stop and has drained.
 ///

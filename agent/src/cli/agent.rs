@@ -2,11 +2,7 @@
 
 use std::process::ExitCode;
 
-use crate::{
-    app,
-    settings::AgentSettings,
-    telemetry::logging::{self, LogFormat},
-};
+use crate::{app, settings::AgentSettings};
 
 #[derive(clap::Args)]
 pub(super) struct Args {
@@ -15,8 +11,7 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let rust_log = std::env::var("RUST_LOG").ok();
-    logging::init(rust_log.as_deref(), LogFormat::for_stderr())?;
+    app::start_logging()?;
     app::run(&args.settings)?;
     Ok(ExitCode::SUCCESS)
 }

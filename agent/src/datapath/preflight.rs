@@ -145,7 +145,7 @@ fn bpf_file_system(folder: &Path) -> Outcome {
         return missing("no such path", "give an absolute path with --bpffs");
     };
     match rustix::fs::statfs(existing) {
-        Ok(stat) if i64::from(stat.f_type) == BPF_FS_MAGIC => fine(existing.display().to_string()),
+        Ok(stat) if stat.f_type == BPF_FS_MAGIC => fine(existing.display().to_string()),
         Ok(_) => missing(
             format!("{} is not on a bpffs", folder.display()),
             "mount one: `mount -t bpf bpf /sys/fs/bpf`",

@@ -10,12 +10,11 @@ use http::HeaderValue;
 use tokio::sync::Notify;
 
 use crate::{
-    identity::IdentityHandle,
     model::{
         pod::Workload,
         seams::{CaptureId, PodNet, ProbeToken},
     },
-    transport::hbone::pool::Dialler,
+    transport::{hbone::pool::Dialler, tls::IdentityHandle},
 };
 
 pub(super) struct LocalPod {
@@ -110,7 +109,7 @@ impl LocalPod {
 fn baggage(workload: &Workload) -> Option<HeaderValue> {
     let pod = &workload.pod;
     let label = |names: &[&str]| {
-        let found = names.iter().find_map(|name| pod.labels.get(*name));
+        let found = names.iter().find_map(|name| pod.labels.get(name));
         Arc::clone(found.unwrap_or(&pod.workload_name))
     };
     let service = label(&[
@@ -124,7 +123,7 @@ fn baggage(workload: &Workload) -> Option<HeaderValue> {
         "version",
     ]
     .iter()
-    .find_map(|name| pod.labels.get(*name));
+    .find_map(|name| pod.labels.get(name));
     let mut text = format!(
         "k8s.namespace.name={},k8s.deployment.name={},service.name={service}",
         pod.name.namespace, pod.workload_name

@@ -24,14 +24,13 @@ use super::{
     registry::{Registered, Registry},
 };
 use crate::{
-    identity::IdentityHandle,
     model::{
         pod::Workload,
         seams::{CaptureId, OriginalDst, PodListeners, PodNet, ProbeToken},
         snapshot::Snapshot,
     },
     telemetry::{Metrics, Reason, Telemetry, WorkerTelemetry},
-    transport::{hbone::pool::Pool, limits::INBOUND_HANDSHAKES_MAX, listen},
+    transport::{hbone::pool::Pool, limits::INBOUND_HANDSHAKES_MAX, listen, tls::IdentityHandle},
 };
 
 /// Commands that wait for a thread; a full queue holds back the control side.

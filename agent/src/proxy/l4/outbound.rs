@@ -63,11 +63,7 @@ struct Carried {
 }
 
 /// Finds out what was dialled and reaches it; says no to the application where that fails.
-async fn establish(
-    worker: &Rc<Worker>,
-    pod: &Rc<LocalPod>,
-    accepted: Accepted,
-) -> Option<Carried> {
+async fn establish(worker: &Rc<Worker>, pod: &Rc<LocalPod>, accepted: Accepted) -> Option<Carried> {
     let Accepted { stream, peer } = accepted;
     let dialled = match worker.shared.original_dst.original_dst(stream.as_fd()) {
         Ok(Dialled::Address(address)) => address,

@@ -68,7 +68,7 @@ impl PeerWorkload {
         let pod = &workload.pod;
         let first = |keys: &[&str]| {
             keys.iter()
-                .find_map(|key| pod.labels.get(*key).filter(|value| !value.is_empty()))
+                .find_map(|key| pod.labels.get(key).filter(|value| !value.is_empty()))
                 .cloned()
         };
         let canonical_service = first(&[

@@ -6,9 +6,7 @@ mod stream;
 use std::{io, sync::Arc, time::Duration};
 
 use rustls::{
-    CommonState,
-    client::UnbufferedClientConnection,
-    pki_types::ServerName,
+    CommonState, client::UnbufferedClientConnection, pki_types::ServerName,
     server::UnbufferedServerConnection,
 };
 use thiserror::Error;
@@ -16,6 +14,8 @@ use tokio::{net::TcpStream, time::timeout};
 
 use self::{records::Records, stream::TlsStream};
 use super::limits::TLS_HANDSHAKE_TIMEOUT;
+/// A pod's certificate, always the current one: what the proxy holds for its pods.
+pub use crate::identity::IdentityHandle;
 use crate::{
     identity::{ALPN_H2, Material, TlsFailure, describe, peer_identity},
     model::spiffe::SpiffeId,

@@ -77,8 +77,15 @@ enum Want<'a, 'b> {
 }
 
 enum Sealing<'a> {
-    Data { plain: &'a [u8], sealed: &'a mut [u8], length: &'a mut usize },
-    Goodbye { sealed: &'a mut [u8], length: &'a mut usize },
+    Data {
+        plain: &'a [u8],
+        sealed: &'a mut [u8],
+        length: &'a mut usize,
+    },
+    Goodbye {
+        sealed: &'a mut [u8],
+        length: &'a mut usize,
+    },
 }
 
 impl<C: Records> TlsStream<C> {
@@ -265,12 +272,7 @@ impl<C: Records> TlsStream<C> {
 
     /// Encrypts. Records that wait are looked at first: they may be about the keys.
     fn write(&mut self, sealing: Sealing<'_>) -> io::Result<()> {
-        loop {
-            match self.process(Want::Nothing)? {
-                Step::Again | Step::Plaintext => {}
-                Step::Closed | Step::Starved | Step::Sealed => break,
-            }
-        }
+        while let Step::Again | Step::Plaintext = self.process(Want::Nothing)? {}
         match self.process(Want::Write(sealing))? {
             Step::Sealed => Ok(()),
             _ => Err(io::ErrorKind::BrokenPipe.into()),
@@ -281,11 +283,17 @@ impl<C: Records> TlsStream<C> {
 impl Sealing<'_> {
     fn run<D>(self, traffic: &mut WriteTraffic<'_, D>) -> io::Result<()> {
         match self {
-            Self::Data { plain, sealed, length } => {
+            Self::Data {
+                plain,
+                sealed,
+                length,
+            } => {
                 *length = traffic.encrypt(plain, sealed).map_err(io::Error::other)?;
             }
             Self::Goodbye { sealed, length } => {
-                *length = traffic.queue_close_notify(sealed).map_err(io::Error::other)?;
+                *length = traffic
+                    .queue_close_notify(sealed)
+                    .map_err(io::Error::other)?;
             }
         }
         Ok(())

@@ -56,10 +56,8 @@ async fn pair() -> Pair {
     let (material, _state) = material(&identity("web")).await;
     let (client, server) = sockets().await;
     let web = identity("web");
-    let (client, server) = tokio::join!(
-        connect(client, &material, &web),
-        accept(server, &material)
-    );
+    let (client, server) =
+        tokio::join!(connect(client, &material, &web), accept(server, &material));
     let (server, peer) = server.unwrap();
     assert_eq!(peer, web);
     (client.unwrap(), server)
@@ -92,7 +90,10 @@ async fn carries_bytes_both_ways_in_pieces_of_any_size() {
             server_read.read_to_end(&mut up),
             client_read.read_to_end(&mut down),
         );
-        assert_eq!((got_up.unwrap(), got_down.unwrap()), (sent.len(), sent.len()));
+        assert_eq!(
+            (got_up.unwrap(), got_down.unwrap()),
+            (sent.len(), sent.len())
+        );
         assert!(up == sent && down == sent, "in pieces of {piece}");
     }
 }
@@ -129,7 +130,8 @@ async fn an_idle_connection_holds_no_buffer() {
     read.unwrap();
     // One more read, which finds nothing.
     let mut more = [0; 1];
-    let nothing = tokio::time::timeout(std::time::Duration::from_millis(50), server.read(&mut more));
+    let nothing =
+        tokio::time::timeout(std::time::Duration::from_millis(50), server.read(&mut more));
     assert!(nothing.await.is_err());
     assert_eq!(server.incoming.capacity() + server.plaintext.capacity(), 0);
     assert!(client.outgoing.is_empty());
@@ -151,7 +153,10 @@ async fn tells_a_goodbye_from_a_cut_line() {
 async fn refuses_what_is_not_tls() {
     let (material, _state) = material(&identity("web")).await;
     let (mut client, server) = sockets().await;
-    client.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
+    client
+        .write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
+        .await
+        .unwrap();
     let begun = Instant::now();
     assert!(accept(server, &material).await.is_err());
     assert!(begun.elapsed() < crate::transport::limits::TLS_HANDSHAKE_TIMEOUT);
