@@ -2,7 +2,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
 #[path = "../../ebpf/src/decide.rs"]
-#[allow(unreachable_pub, reason = "public to the other modules of its own crate")]
+#[allow(
+    unreachable_pub,
+    reason = "public to the other modules of its own crate"
+)]
 mod decide;
 
 use std::{

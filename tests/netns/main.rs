@@ -51,6 +51,7 @@ mod unenrolled_server;
 
 // Enrolment.
 mod broken_manifests;
+mod kernel_log;
 mod label_under_load;
 mod namespace_label;
 mod not_the_meshs_business;

@@ -30,5 +30,8 @@ fn pods_on_one_node_meet_inside_their_agent() {
         .unwrap()
         .to_canonical();
     assert_eq!(seen, client.ipv4());
-    mesh.expect_counted(&client, &server, &[], 4);
+    // Both identities are known, and nothing on a wire had to be protected
+    // (docs/decisions/0003-same-node-says-none.md).
+    let none = [("connection_security_policy", "none")];
+    mesh.expect_counted(&client, &server, &none, 4);
 }

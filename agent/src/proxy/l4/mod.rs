@@ -31,3 +31,6 @@ async fn answer_probe(mut stream: TcpStream, token: &ProbeToken) {
     let _ = stream.write_all(token).await;
     let _ = stream.shutdown().await;
 }
+
+#[cfg(test)]
+mod tests;

@@ -70,13 +70,18 @@ pub(super) async fn serve(
 }
 
 /// The other end of a tunnel, as TLS has proven it.
-struct Peer {
+pub(super) struct Peer {
     address: SocketAddr,
     identity: SpiffeId,
 }
 
 /// One CONNECT: to the application, or no.
-async fn stream_in(worker: Rc<Worker>, pod: Rc<LocalPod>, peer: Rc<Peer>, incoming: Incoming) {
+pub(super) async fn stream_in(
+    worker: Rc<Worker>,
+    pod: Rc<LocalPod>,
+    peer: Rc<Peer>,
+    incoming: Incoming,
+) {
     // In a box: what dialling takes is given back before the connection idles for hours.
     let Some(mut carried) = Box::pin(establish(&worker, &pod, &peer, incoming)).await else {
         return;
