@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use weir_tests::{MUTUAL_TLS, Mesh, OnExit};
+use weir_tests::{MUTUAL_TLS, Mesh, OnExit, eventually};
 
 #[test]
 fn a_successor_takes_over_while_the_old_agent_drains() {
@@ -22,6 +22,14 @@ fn a_successor_takes_over_while_the_old_agent_drains() {
 
     // What was open stays with the old one, which ends when it is over.
     assert!(old.process().is_running());
+    eventually("the drain's metric", Duration::from_secs(5), || {
+        let waiting_for = old.metric("weir_drain_connections", &[]);
+        if waiting_for == 1.0 {
+            Ok(())
+        } else {
+            Err(waiting_for)
+        }
+    });
     long.tell("");
     long.event(|event| event["error"].is_null() && event["received"] == "xy");
     drop(long);

@@ -17,7 +17,7 @@ use super::{
 use crate::{
     proxy::Command,
     settings::{AgentSettings, OnExit},
-    telemetry::Reason,
+    telemetry::{Metrics, Reason},
 };
 
 /// What is on its way into a listener that closes is still taken.
@@ -32,6 +32,7 @@ pub(super) async fn run(
     settings: &AgentSettings,
     events: &EventSender,
     workers: &Workers,
+    metrics: &Metrics,
 ) -> Result<(), AppError> {
     let deadline = Instant::now() + settings.drain_timeout;
     let (done, accepted) = oneshot::channel();
@@ -44,12 +45,12 @@ pub(super) async fn run(
     );
     let mut again = signal(SignalKind::terminate()).map_err(AppError::Signals)?;
     tokio::select! {
-        drained = timeout_at(deadline, idle(workers)) => if drained.is_err() {
-            end_rest(workers).await;
+        drained = timeout_at(deadline, idle(workers, metrics)) => if drained.is_err() {
+            end_rest(workers, metrics).await;
         },
         _ = again.recv() => {
             warn!("told to stop again: not waiting for open connections");
-            end_rest(workers).await;
+            end_rest(workers, metrics).await;
         }
     }
     let (done, finished) = oneshot::channel();
@@ -58,14 +59,19 @@ pub(super) async fn run(
     finished.await.map_err(|_| AppError::WriterGone)
 }
 
-async fn idle(workers: &Workers) {
+async fn idle(workers: &Workers, metrics: &Metrics) {
     sleep(SETTLE).await;
-    while workers.connections() > 0 {
+    loop {
+        let connections = workers.connections();
+        metrics.set_drain_connections(connections);
+        if connections == 0 {
+            return;
+        }
         sleep(POLL).await;
     }
 }
 
-async fn end_rest(workers: &Workers) {
+async fn end_rest(workers: &Workers, metrics: &Metrics) {
     warn!(
         connections = workers.connections(),
         "ending what is still open"
@@ -74,7 +80,7 @@ async fn end_rest(workers: &Workers) {
     // Waits where a thread's queue is full.
     let _ =
         tokio::task::spawn_blocking(move || told.tell(|| Command::EndAll(Reason::Draining))).await;
-    let _ = timeout_at(Instant::now() + END_LIMIT, idle(workers)).await;
+    let _ = timeout_at(Instant::now() + END_LIMIT, idle(workers, metrics)).await;
 }
 
 /// The writer's queue may be full: not for this event loop to wait.

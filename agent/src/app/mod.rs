@@ -127,7 +127,7 @@ pub fn run(settings: &AgentSettings) -> Result<(), AppError> {
     );
     let outcome = runtime.block_on(async {
         wait_for_stop(&events).await?;
-        drain::run(settings, &events, &workers).await
+        drain::run(settings, &events, &workers, telemetry.metrics()).await
     });
     telemetry.flush(drain::FLUSH_LIMIT);
     runtime.shutdown_background();

@@ -147,9 +147,9 @@ impl Metrics {
         ActiveGuard::new(self.tunnels.streams.of(direction))
     }
 
-    /// A drain waits for one more connection, until the guard is dropped.
-    pub fn draining_connection(&self) -> ActiveGuard {
-        ActiveGuard::new(&self.connections.draining)
+    /// How many connections a drain still waits for.
+    pub fn set_drain_connections(&self, connections: usize) {
+        self.connections.draining.set(signed(connections));
     }
 
     /// `limit` is the name of a constant: a closed set.

@@ -1,11 +1,6 @@
 //! TCP connections from a pod's network namespace.
 
-use std::{
-    io,
-    net::SocketAddr,
-    os::fd::{FromRawFd as _, IntoRawFd as _, OwnedFd},
-    time::Duration,
-};
+use std::{io, net::SocketAddr, time::Duration};
 
 use socket2::SockRef;
 use thiserror::Error;
@@ -61,7 +56,7 @@ pub async fn dial(
     let socket = net
         .socket(to, shown_as)
         .map_err(|error| DialError::Socket(error.to_string()))?;
-    let connect = tcp_socket(socket).connect(to);
+    let connect = TcpSocket::from_std_stream(socket.into()).connect(to);
     let stream = match timeout(deadline, connect).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => return Err(DialError::from_io(to, &error)),
@@ -69,11 +64,6 @@ pub async fn dial(
     };
     tune(&stream);
     Ok(stream)
-}
-
-fn tcp_socket(socket: OwnedFd) -> TcpSocket {
-    // SAFETY: the descriptor is a non-blocking TCP socket, ours alone, and given away here.
-    unsafe { TcpSocket::from_raw_fd(socket.into_raw_fd()) }
 }
 
 /// Small writes go out at once; a peer that vanished is noticed. Failing either is no reason to

@@ -23,8 +23,8 @@ fn everything_has_its_documented_name() {
     let _guards = (
         metrics.hbone_connection(Direction::Outbound),
         metrics.hbone_stream(Direction::Inbound),
-        metrics.draining_connection(),
     );
+    metrics.set_drain_connections(1);
     let value = |name, labels: &[&str]| telemetry.value(name, labels);
 
     let version = format!(r#"version="{}""#, env!("CARGO_PKG_VERSION"));

@@ -1,16 +1,10 @@
-//! Copies bytes both ways until both sides are done, keeping half-close and reset as they are.
-//!
-//! Memory: each thread reads through one buffer of its own. A connection holds bytes only while
-//! the side they go to does not take them, and then no more than one read; a tunnel's stream
-//! holds what flow control has let in besides.
+//! Between a socket and a tunnel.
 
 use std::{
-    cell::{Cell, RefCell},
     future::poll_fn,
     io,
     pin::Pin,
-    rc::Rc,
-    task::{Context, Poll, Waker, ready},
+    task::{Context, Poll, ready},
 };
 
 use bytes::{Buf as _, Bytes, BytesMut};
@@ -24,253 +18,20 @@ use tokio::{
 };
 use tokio_util::io::poll_read_buf;
 
-use super::{dial::reset_on_close, limits::READ_BYTES_MAX};
-use crate::telemetry::{ConnectionRecord, Reason};
+use super::{Meter, Supervision, with_scratch};
+use crate::{
+    telemetry::Reason,
+    transport::{dial::reset_on_close, limits::READ_BYTES_MAX},
+};
 
 /// A read of this size is the start of a bulk transfer: the next one goes into a buffer of its own,
 /// which travels on without being copied.
 const BULK_READ_BYTES: usize = 64 << 10;
 
-thread_local! {
-    static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_BYTES_MAX].into());
-}
-
-/// Lends the thread's buffer to `read`, which must not lend it again: polling a socket runs no
-/// other task.
-fn with_scratch<T>(read: impl FnOnce(&mut [u8]) -> T) -> T {
-    SCRATCH.with_borrow_mut(|scratch| read(scratch))
-}
-
-/// What others may do to a connection while it is copied, and what they see of it.
-///
-/// A waiting connection has no timer of its own: its thread sweeps over all of them.
-#[derive(Debug)]
-pub struct Supervision {
-    /// The thread's coarse clock, in ticks.
-    clock: Rc<Cell<u32>>,
-    active_at: Cell<u32>,
-    half_closed: Cell<bool>,
-    ended: Cell<Option<Reason>>,
-    waker: RefCell<Option<Waker>>,
-}
-
-impl Supervision {
-    pub fn new(clock: Rc<Cell<u32>>) -> Self {
-        Self {
-            active_at: Cell::new(clock.get()),
-            clock,
-            half_closed: Cell::new(false),
-            ended: Cell::new(None),
-            waker: RefCell::new(None),
-        }
-    }
-
-    /// Ends the connection with resets on both sides.
-    pub fn end(&self, reason: Reason) {
-        if self.ended.get().is_none() {
-            self.ended.set(Some(reason));
-            if let Some(waker) = self.waker.borrow_mut().take() {
-                waker.wake();
-            }
-        }
-    }
-
-    /// Ticks without a byte.
-    pub fn idle_ticks(&self) -> u32 {
-        self.clock.get().wrapping_sub(self.active_at.get())
-    }
-
-    pub fn half_closed(&self) -> bool {
-        self.half_closed.get()
-    }
-
-    /// Completes when [`Self::end`] is called.
-    pub async fn ended(&self) -> Reason {
-        poll_fn(|cx| self.poll_ended(cx)).await
-    }
-
-    fn poll_ended(&self, cx: &Context<'_>) -> Poll<Reason> {
-        if let Some(reason) = self.ended.get() {
-            return Poll::Ready(reason);
-        }
-        let mut waker = self.waker.borrow_mut();
-        match waker.as_mut() {
-            Some(waker) => waker.clone_from(cx.waker()),
-            None => *waker = Some(cx.waker().clone()),
-        }
-        Poll::Pending
-    }
-
-    fn touch(&self) {
-        self.active_at.set(self.clock.get());
-    }
-}
-
-/// Where passed bytes are counted.
-pub trait Meter {
-    /// From the client to the destination.
-    fn received(&self, bytes: u64);
-    /// From the destination to the client.
-    fn sent(&self, bytes: u64);
-}
-
-impl Meter for ConnectionRecord {
-    fn received(&self, bytes: u64) {
-        Self::received(self, bytes);
-    }
-
-    fn sent(&self, bytes: u64) {
-        Self::sent(self, bytes);
-    }
-}
-
-/// Both reporters of a connection that stays on its node.
-impl<A: Meter, B: Meter> Meter for (&A, &B) {
-    fn received(&self, bytes: u64) {
-        self.0.received(bytes);
-        self.1.received(bytes);
-    }
-
-    fn sent(&self, bytes: u64) {
-        self.0.sent(bytes);
-        self.1.sent(bytes);
-    }
-}
-
 /// One end of a tunnel.
 pub struct TunnelIo {
     pub send: SendStream<Bytes>,
     pub recv: RecvStream,
-}
-
-/// Copies between two sockets, to be closed afterwards. `down` is the client's side.
-pub async fn between_sockets(
-    down: &mut TcpStream,
-    up: &mut TcpStream,
-    meter: &impl Meter,
-    supervision: &Supervision,
-) -> Reason {
-    let reason = {
-        let (mut down_read, mut down_write) = down.split();
-        let (mut up_read, mut up_write) = up.split();
-        let (mut request, mut response) = (SocketHalf::default(), SocketHalf::default());
-        poll_fn(|cx| {
-            if let Poll::Ready(reason) = supervision.poll_ended(cx) {
-                return Poll::Ready(reason);
-            }
-            let received = |bytes| {
-                supervision.touch();
-                meter.received(bytes);
-            };
-            let sent = |bytes| {
-                supervision.touch();
-                meter.sent(bytes);
-            };
-            let one = request.poll(cx, &mut down_read, &mut up_write, received);
-            if let Poll::Ready(Err(broken)) = one {
-                return Poll::Ready(broken.reason(Reason::DownstreamReset, Reason::UpstreamReset));
-            }
-            let other = response.poll(cx, &mut up_read, &mut down_write, sent);
-            if let Poll::Ready(Err(broken)) = other {
-                return Poll::Ready(broken.reason(Reason::UpstreamReset, Reason::DownstreamReset));
-            }
-            supervision
-                .half_closed
-                .set(one.is_ready() || other.is_ready());
-            if one.is_ready() && other.is_ready() {
-                return Poll::Ready(Reason::Ok);
-            }
-            Poll::Pending
-        })
-        .await
-    };
-    if reason != Reason::Ok {
-        reset_on_close(down);
-        reset_on_close(up);
-    }
-    reason
-}
-
-/// Which side of a direction broke.
-enum Broken {
-    From,
-    To,
-}
-
-impl Broken {
-    fn reason(self, from: Reason, to: Reason) -> Reason {
-        match self {
-            Self::From => from,
-            Self::To => to,
-        }
-    }
-}
-
-/// One direction between two sockets.
-#[derive(Default)]
-struct SocketHalf {
-    /// Read, but not yet taken by the other side.
-    pending: Bytes,
-    finished_reading: bool,
-    done: bool,
-}
-
-impl SocketHalf {
-    fn poll(
-        &mut self,
-        cx: &mut Context<'_>,
-        from: &mut ReadHalf<'_>,
-        to: &mut WriteHalf<'_>,
-        count: impl Fn(u64),
-    ) -> Poll<Result<(), Broken>> {
-        if self.done {
-            return Poll::Ready(Ok(()));
-        }
-        loop {
-            while !self.pending.is_empty() {
-                let written = ready!(Pin::new(&mut *to).poll_write(cx, &self.pending));
-                self.pending.advance(written.map_err(|_| Broken::To)?);
-            }
-            if self.finished_reading {
-                let _ = ready!(Pin::new(&mut *to).poll_shutdown(cx));
-                self.done = true;
-                return Poll::Ready(Ok(()));
-            }
-            ready!(with_scratch(|scratch| {
-                self.poll_through(cx, from, to, scratch, &count)
-            }))?;
-        }
-    }
-
-    /// Reads once, and writes what was read as far as `to` takes it.
-    fn poll_through(
-        &mut self,
-        cx: &mut Context<'_>,
-        from: &mut ReadHalf<'_>,
-        to: &mut WriteHalf<'_>,
-        scratch: &mut [u8],
-        count: &impl Fn(u64),
-    ) -> Poll<Result<(), Broken>> {
-        let mut buffer = ReadBuf::new(scratch);
-        ready!(Pin::new(from).poll_read(cx, &mut buffer)).map_err(|_| Broken::From)?;
-        let mut bytes = buffer.filled();
-        if bytes.is_empty() {
-            self.finished_reading = true;
-            return Poll::Ready(Ok(()));
-        }
-        count(bytes.len() as u64);
-        while !bytes.is_empty() {
-            match Pin::new(&mut *to).poll_write(cx, bytes) {
-                Poll::Ready(Ok(written)) => bytes = &bytes[written..],
-                Poll::Ready(Err(_)) => return Poll::Ready(Err(Broken::To)),
-                Poll::Pending => {
-                    self.pending = Bytes::copy_from_slice(bytes);
-                    break;
-                }
-            }
-        }
-        Poll::Ready(Ok(()))
-    }
 }
 
 /// Which end of the mesh the socket is on: decides whose bytes are whose.
@@ -324,9 +85,7 @@ pub async fn with_tunnel(
             if let Poll::Ready(Err(ended)) = other {
                 return Poll::Ready(ended);
             }
-            supervision
-                .half_closed
-                .set(one.is_ready() || other.is_ready());
+            supervision.set_half_closed(one.is_ready() || other.is_ready());
             if one.is_ready() && other.is_ready() {
                 return Poll::Ready(Ended::InOrder);
             }

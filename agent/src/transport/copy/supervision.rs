@@ -1,0 +1,79 @@
+//! What a connection's thread may do to it while it is copied.
+
+use std::{
+    cell::{Cell, RefCell},
+    future::poll_fn,
+    rc::Rc,
+    task::{Context, Poll, Waker},
+};
+
+use crate::telemetry::Reason;
+
+/// What others may do to a connection while it is copied, and what they see of it.
+///
+/// A waiting connection has no timer of its own: its thread sweeps over all of them.
+#[derive(Debug)]
+pub struct Supervision {
+    /// The thread's coarse clock, in ticks.
+    clock: Rc<Cell<u32>>,
+    active_at: Cell<u32>,
+    half_closed: Cell<bool>,
+    ended: Cell<Option<Reason>>,
+    waker: RefCell<Option<Waker>>,
+}
+
+impl Supervision {
+    pub fn new(clock: Rc<Cell<u32>>) -> Self {
+        Self {
+            active_at: Cell::new(clock.get()),
+            clock,
+            half_closed: Cell::new(false),
+            ended: Cell::new(None),
+            waker: RefCell::new(None),
+        }
+    }
+
+    /// Ends the connection with resets on both sides.
+    pub fn end(&self, reason: Reason) {
+        if self.ended.get().is_none() {
+            self.ended.set(Some(reason));
+            if let Some(waker) = self.waker.borrow_mut().take() {
+                waker.wake();
+            }
+        }
+    }
+
+    /// Ticks without a byte.
+    pub fn idle_ticks(&self) -> u32 {
+        self.clock.get().wrapping_sub(self.active_at.get())
+    }
+
+    pub fn half_closed(&self) -> bool {
+        self.half_closed.get()
+    }
+
+    /// Completes when [`Self::end`] is called.
+    pub async fn ended(&self) -> Reason {
+        poll_fn(|cx| self.poll_ended(cx)).await
+    }
+
+    pub(super) fn poll_ended(&self, cx: &Context<'_>) -> Poll<Reason> {
+        if let Some(reason) = self.ended.get() {
+            return Poll::Ready(reason);
+        }
+        let mut waker = self.waker.borrow_mut();
+        match waker.as_mut() {
+            Some(waker) => waker.clone_from(cx.waker()),
+            None => *waker = Some(cx.waker().clone()),
+        }
+        Poll::Pending
+    }
+
+    pub(super) fn set_half_closed(&self, half_closed: bool) {
+        self.half_closed.set(half_closed);
+    }
+
+    pub(super) fn touch(&self) {
+        self.active_at.set(self.clock.get());
+    }
+}
