@@ -1,4 +1,4 @@
-//! Programs from crates.io, each in a folder of its own under `.cache/tools` that bears its version: a
+//! Programs from the crate registry, each in a folder of its own under `.cache/tools` that bears its version: a
 //! new version is a new folder, and what the user has installed for himself stays as it is.
 
 use std::env;
