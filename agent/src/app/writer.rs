@@ -208,13 +208,9 @@ impl Writer {
 
     /// The kernel first: what is dialled is known before who dials is captured.
     fn follow(&mut self, snapshot: &Arc<Snapshot>, now: Instant) {
-        match self.enroll.capture_mut().follow(snapshot) {
-            Ok(()) => self.state.health.datapath_error = None,
-            Err(DatapathError::Superseded) => return self.superseded(),
-            Err(error) => {
-                error!(%error, "the kernel does not know all addresses of the mesh");
-                self.state.health.datapath_error = Some(error.to_string());
-            }
+        self.follow_destinations(snapshot);
+        if self.state.health.superseded {
+            return;
         }
         self.enroll.reconcile(snapshot, now);
         let in_use: HashSet<_> = snapshot
@@ -224,6 +220,22 @@ impl Writer {
             .map(|workload| workload.identity.clone())
             .collect();
         self.identities.retain(|identity| in_use.contains(identity));
+    }
+
+    /// What could not be written is told once and tried again every round; until then the agent is
+    /// not ready.
+    fn follow_destinations(&mut self, snapshot: &Arc<Snapshot>) {
+        match self.enroll.capture_mut().follow(snapshot) {
+            Ok(()) => self.state.health.datapath_error = None,
+            Err(DatapathError::Superseded) => self.superseded(),
+            Err(error) => {
+                let error = Some(error.to_string());
+                if self.state.health.datapath_error != error {
+                    error!(error, "the kernel does not know all addresses of the mesh");
+                }
+                self.state.health.datapath_error = error;
+            }
+        }
     }
 
     /// Once everything of the first configuration is captured, or at least tried: what an earlier
@@ -248,6 +260,9 @@ impl Writer {
         });
         if !self.state.health.superseded && !self.enroll.capture().is_owner() {
             self.superseded();
+        }
+        if self.state.health.datapath_error.is_some() && !self.state.health.superseded {
+            self.follow_destinations(&snapshot);
         }
     }
 

@@ -44,6 +44,10 @@ impl Destinations {
             }
             None => outcome = outcome.and(write_all(map, snapshot)),
         }
+        if outcome.is_err() {
+            // What is missing would pass by the mesh: the next attempt compares with the map itself.
+            self.written = None;
+        }
         outcome
     }
 }

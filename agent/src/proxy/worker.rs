@@ -13,7 +13,7 @@ use arc_swap::ArcSwap;
 use tokio::{
     net::TcpListener,
     sync::{mpsc, oneshot, watch},
-    task::{JoinHandle, LocalSet, spawn_local},
+    task::{LocalSet, spawn_local},
     time::{MissedTickBehavior, interval, timeout},
 };
 use tracing::error;
@@ -265,19 +265,18 @@ impl Worker {
         pod: &Rc<LocalPod>,
         listener: std::net::TcpListener,
         serve: fn(Rc<Self>, Rc<LocalPod>, l4::Accepted) -> F,
-    ) -> Option<JoinHandle<()>>
-    where
+    ) where
         F: Future<Output = ()> + 'static,
     {
         let listener = match TcpListener::from_std(listener) {
             Ok(listener) => listener,
             Err(error) => {
-                error!(pod = %pod.workload().pod.name, %error, "cannot accept from a listener");
-                return None;
+                let pod = &pod.workload().pod.name;
+                return error!(%pod, %error, "cannot accept from a listener");
             }
         };
         let (worker, pod) = (Rc::clone(self), Rc::clone(pod));
-        Some(spawn_local(async move {
+        spawn_local(async move {
             let start = |(stream, peer)| {
                 let accepted = l4::Accepted { stream, peer };
                 spawn_local(serve(Rc::clone(&worker), Rc::clone(&pod), accepted));
@@ -298,6 +297,6 @@ impl Worker {
                 }
             })
             .await;
-        }))
+        });
     }
 }
