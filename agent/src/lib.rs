@@ -13,4 +13,5 @@ pub mod proxy;
 pub mod settings;
 pub mod sources;
 pub mod telemetry;
+pub mod traffic;
 pub mod transport;

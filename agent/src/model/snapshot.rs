@@ -9,6 +9,7 @@ use super::{
     names::ObjectName,
     pod::{Namespace, Workload},
     policy::{MtlsMode, NamespacePolicies, PeerAuthentication},
+    route::ServiceRoutes,
     service::{EndpointSlice, ServiceState},
 };
 
@@ -32,6 +33,8 @@ pub struct Snapshot {
     pub(super) services_by_vip: OrdMap<IpAddr, Arc<ServiceState>>,
     /// Keyed by service, then by slice, so that a service's slices are one range.
     pub(super) slices: OrdMap<(ObjectName, Arc<str>), Arc<EndpointSlice>>,
+    /// Services that routes are attached to.
+    pub(super) routes: OrdMap<ObjectName, Arc<ServiceRoutes>>,
     pub(super) destinations: OrdMap<IpAddr, Destination>,
     pub(super) peer_authentications: OrdMap<ObjectName, Arc<PeerAuthentication>>,
     /// The same policies by namespace, in the order in which they are asked.
@@ -79,6 +82,11 @@ impl Snapshot {
 
     pub fn services(&self) -> &OrdMap<ObjectName, Arc<ServiceState>> {
         &self.services
+    }
+
+    /// The routes that are attached to a service, if there are any.
+    pub fn routes(&self, service: &ObjectName) -> Option<&Arc<ServiceRoutes>> {
+        self.routes.get(service)
     }
 
     pub fn namespaces(&self) -> &OrdMap<Arc<str>, Arc<Namespace>> {
