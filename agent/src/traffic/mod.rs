@@ -2,7 +2,12 @@
 //!
 //! Where chance decides, the caller passes 64 random bits; where time does, the time.
 
+pub mod affinity;
+pub mod balance;
+pub mod cors;
+pub mod detect;
 pub mod matching;
+pub mod mirror;
 pub mod modify;
 pub mod normalize;
 mod random;
