@@ -239,7 +239,7 @@ impl Exchange {
         };
         let headers = cors::preflight(cors, &request)?;
         let mut response = Response::new(Body::Empty);
-        *response.status_mut() = http::StatusCode::NO_CONTENT;
+        *response.status_mut() = http::StatusCode::OK;
         *response.headers_mut() = headers;
         Some(response)
     }

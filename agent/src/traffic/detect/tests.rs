@@ -1,6 +1,6 @@
 use proptest::prelude::*;
 
-use super::{Detected, EMPTY_LINES_BYTES_MAX, METHOD_BYTES_MAX, REQUEST_LINE_BYTES_MAX, detect};
+use super::{Detected, REQUEST_LINE_BYTES_MAX, detect};
 
 #[test]
 fn http1_by_its_request_line() {
@@ -16,11 +16,6 @@ fn http1_by_its_request_line() {
         "GET http://example.org/ HTTP/1.1\r\n",
         "GET HTTPS://example.org/ HTTP/1.1\r\n",
         "BASELINE-CONTROL /x HTTP/1.1\r\n",
-        "M-SEARCH * HTTP/1.1\r\n",
-        "get / HTTP/1.1\r\n",
-        // RFC 9112 §2.2
-        "\r\nGET / HTTP/1.1\r\n",
-        "\n\r\nGET / HTTP/1.1\r\n",
     ] {
         assert_eq!(detect(text.as_bytes()), Detected::Http1, "{text}");
     }
@@ -118,6 +113,13 @@ fn everything_else_is_opaque() {
         ("HTTP/0.9", b"GET /\r\n"),
         ("a response", b"HTTP/1.1 200 OK\r\n"),
         ("text", "été /".as_bytes()),
+        // Nobody waits for these to become requests.
+        ("text", b"hello"),
+        ("text", b"HELLO"),
+        ("text", b"GETTING"),
+        ("text", b"\r\n"),
+        ("a method of one's own", b"FETCH / HTTP/1.1\r\n"),
+        ("a method in lower case", b"get / HTTP/1.1\r\n"),
     ] {
         assert_eq!(detect(bytes), Detected::Opaque, "{protocol}");
     }
@@ -139,10 +141,6 @@ fn more_is_needed_as_long_as_it_can_become_http() {
         "GET http:/",
         "CONNECT ",
         "CONNECT x",
-        "\r",
-        "\r\n",
-        "\r\n\r\nG",
-        "*",
     ] {
         assert_eq!(detect(text.as_bytes()), Detected::NeedMore, "{text:?}");
     }
@@ -150,12 +148,6 @@ fn more_is_needed_as_long_as_it_can_become_http() {
 
 #[test]
 fn bounds() {
-    let of = |method: usize, rest: &str| detect(format!("{}{rest}", "A".repeat(method)).as_bytes());
-    assert_eq!(of(METHOD_BYTES_MAX, ""), Detected::NeedMore);
-    assert_eq!(of(METHOD_BYTES_MAX, " / HTTP/1.1"), Detected::Http1);
-    assert_eq!(of(METHOD_BYTES_MAX + 1, ""), Detected::Opaque);
-    assert_eq!(of(METHOD_BYTES_MAX + 1, " / HTTP/1.1"), Detected::Opaque);
-
     let long = |length: usize| format!("GET /{}", "a".repeat(length - 5));
     let at = |length: usize| detect(long(length).as_bytes());
     assert_eq!(at(REQUEST_LINE_BYTES_MAX - 1), Detected::NeedMore);
@@ -163,9 +155,6 @@ fn bounds() {
     let ended = format!("{}\r\n", long(REQUEST_LINE_BYTES_MAX));
     assert_eq!(detect(ended.as_bytes()), Detected::Http1);
 
-    let empty = |count: usize| detect("\r\n".repeat(count).as_bytes());
-    assert_eq!(empty(EMPTY_LINES_BYTES_MAX / 2), Detected::NeedMore);
-    assert_eq!(empty(EMPTY_LINES_BYTES_MAX / 2 + 1), Detected::Opaque);
     let blank = format!("GET{}", " ".repeat(REQUEST_LINE_BYTES_MAX));
     assert_eq!(detect(blank.as_bytes()), Detected::Opaque);
 }
