@@ -26,6 +26,8 @@ pub enum RouteKind {
 }
 
 impl RouteKind {
+    pub const ALL: [Self; 4] = [Self::Http, Self::Grpc, Self::Tcp, Self::Tls];
+
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Http => "HTTPRoute",
@@ -54,8 +56,10 @@ pub struct Route {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ParentRef {
     pub service: ObjectName,
-    /// `None`: every port.
+    /// `None`: every port, or the one that `section` names.
     pub port: Option<u16>,
+    /// `sectionName`: the name of a port of the Service. With `port`, both must be of one port.
+    pub section: Option<Arc<str>>,
 }
 
 /// `spec.rules[]`.
@@ -230,10 +234,11 @@ pub struct Cors {
 pub enum Origin {
     /// `*`
     Any,
-    /// `https://a.example`, compared without regard to case.
+    /// `https://a.example`, in lower case and without the port that the scheme implies, as
+    /// browsers write it.
     Exact(Arc<str>),
-    /// `https://*.example`: what is before and after the star, which stands for one or more
-    /// labels, or for the whole host.
+    /// `https://*.example`, likewise: what is before and after the star, which stands for one or
+    /// more labels, or for the whole host.
     Wildcard { before: Arc<str>, after: Arc<str> },
 }
 
@@ -321,14 +326,21 @@ impl ReferenceGrant {
 /// All routes of one service.
 #[derive(Debug, Default)]
 pub struct ServiceRoutes {
-    /// Each with the namespace of the clients that it is for (`None`: all of them, producer
-    /// routes) and the port (`None`: those without an entry of their own).
-    tables: Vec<(Option<Arc<str>>, Option<u16>, Arc<RouteTable>)>,
+    tables: Vec<PortRoutes>,
 }
 
+/// For whom and which port a table is. First the namespace of the clients, whose own consumer
+/// routes it holds; `None` is for all others and holds the producer's. Then the port; `None` is
+/// every port without a table of its own.
+pub type PortRoutes = (Option<Arc<str>>, Option<u16>, Arc<RouteTable>);
+
 impl ServiceRoutes {
-    pub fn new(tables: Vec<(Option<Arc<str>>, Option<u16>, Arc<RouteTable>)>) -> Self {
+    pub fn new(tables: Vec<PortRoutes>) -> Self {
         Self { tables }
+    }
+
+    pub fn tables(&self) -> &[PortRoutes] {
+        &self.tables
     }
 
     /// What acts on requests to `port` by clients of `namespace`: its own consumer routes, where
@@ -381,11 +393,11 @@ pub struct ResolvedRule {
     pub index: usize,
     /// In the order of the rule's backends: whether the reference may be followed.
     pub refused: Vec<Option<Arc<str>>>,
-    /// The same for mirrors.
+    /// The same for mirrors: the rule's, then those of each of its backends.
     pub mirrors_refused: Vec<Option<Arc<str>>>,
     /// Sum of the backends' weights.
     pub weights: u64,
-    /// `HTTPRoute/namespace/name`, for metrics and logs.
+    /// `namespace/name`, for metrics and logs.
     pub route_label: Arc<str>,
     /// The rule's name, else its number.
     pub rule_label: Arc<str>,

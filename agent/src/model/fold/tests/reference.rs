@@ -167,7 +167,10 @@ impl Reference {
                     );
                     view.services.insert(name, state);
                 }
-                Resource::EndpointSlice(_) | Resource::MeshConfig(_) => {}
+                Resource::EndpointSlice(_)
+                | Resource::MeshConfig(_)
+                | Resource::Route(_)
+                | Resource::ReferenceGrant(_) => {}
             }
         }
         let enrolled = view
