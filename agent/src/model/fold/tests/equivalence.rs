@@ -147,7 +147,7 @@ fn a_rule() -> impl Strategy<Value = Rule> {
         }),
         ..RequestMatch::default()
     });
-    let mirrors = vec(option::of(object()), 0..2);
+    let mirrors = vec(option::of(object()), 0..4);
     (vec(request, 0..3), vec(object(), 0..3), mirrors).prop_map(|(matches, backends, mirrors)| {
         let mut rule = rule(backends.iter().map(String::as_str));
         let mirror = |service: Option<String>| Mirror {
