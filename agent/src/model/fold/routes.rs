@@ -37,6 +37,9 @@ struct Resolved {
     rules: Vec<Arc<ResolvedRule>>,
 }
 
+/// A route, and the ports of one service that it is for (`None`: every one).
+type Attached<'a> = (&'a Resolved, BTreeSet<Option<u16>>);
+
 /// What one delta has touched of the routes.
 #[derive(Default)]
 pub(super) struct TouchedRoutes {
@@ -186,8 +189,7 @@ impl Routes {
         before: &[PortRoutes],
     ) -> Vec<PortRoutes> {
         // Producer routes are of the service's own namespace, consumer routes of their clients'.
-        let mut groups: BTreeMap<Option<Arc<str>>, Vec<(&Resolved, BTreeSet<Option<u16>>)>> =
-            BTreeMap::new();
+        let mut groups: BTreeMap<Option<Arc<str>>, Vec<Attached<'_>>> = BTreeMap::new();
         for key in self.attached.get(name).into_iter().flatten() {
             let Some(resolved) = self.routes.get(key) else {
                 continue;

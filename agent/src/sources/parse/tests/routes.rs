@@ -1,7 +1,10 @@
+mod cors;
 mod filters;
 mod grpc;
+mod headers;
 mod http;
 mod l4;
+mod rules;
 
 use std::sync::Arc;
 

@@ -3,96 +3,23 @@
 use http::StatusCode;
 
 use super::{assert_spec_errors, route, yaml};
-use crate::model::route::{
-    BackendRef, Cors, Filters, HeaderModifier, Mirror, Origin, PathModifier, Redirect, Rewrite,
-    Scheme,
-};
+use crate::model::route::{BackendRef, Filters, Mirror, PathModifier, Redirect, Rewrite, Scheme};
 
-fn of_kind(kind: &str, filters: &str) -> Filters {
+pub(super) fn of_kind(kind: &str, filters: &str) -> Filters {
     let route = route(&yaml(kind, &format!("rules: [{{filters: [{filters}]}}]")));
     route.rules[0].filters.clone()
 }
 
-fn http(filters: &str) -> Filters {
+pub(super) fn http(filters: &str) -> Filters {
     of_kind("HTTPRoute", filters)
 }
 
 /// Table: the only filter, and how the only error begins after `spec.rules[0].filters[0].`.
-fn assert_filter_errors(kind: &str, table: &[(&str, &str)]) {
+pub(super) fn assert_filter_errors(kind: &str, table: &[(&str, &str)]) {
     for (filter, expected) in table {
         let spec = format!("rules: [{{filters: [{filter}]}}]");
         let expected = format!("spec.rules[0].filters[0].{expected}");
         assert_spec_errors(kind, &[(&spec, &expected)]);
-    }
-}
-
-fn pairs(modifier: &HeaderModifier) -> (Vec<String>, Vec<String>, Vec<String>) {
-    let show = |list: &[(http::HeaderName, http::HeaderValue)]| {
-        list.iter()
-            .map(|(name, value)| format!("{name}={}", value.to_str().unwrap()))
-            .collect()
-    };
-    let remove = modifier.remove.iter().map(ToString::to_string).collect();
-    (show(&modifier.set), show(&modifier.add), remove)
-}
-
-#[test]
-fn header_modifiers() {
-    for kind in ["HTTPRoute", "GRPCRoute"] {
-        let filters = of_kind(
-            kind,
-            "{type: RequestHeaderModifier, requestHeaderModifier: {
-                set: [{name: X-A, value: 'one, two'}], add: [{name: x-b, value: b}], remove: [X-C, x-d]}},
-             {type: ResponseHeaderModifier, responseHeaderModifier: {remove: [x-a]}}",
-        );
-        let text = |list: &[&str]| list.iter().map(ToString::to_string).collect::<Vec<_>>();
-        assert_eq!(
-            pairs(&filters.request_headers.unwrap()),
-            (
-                text(&["x-a=one, two"]),
-                text(&["x-b=b"]),
-                text(&["x-c", "x-d"])
-            )
-        );
-        assert_eq!(
-            pairs(&filters.response_headers.unwrap()),
-            (vec![], vec![], text(&["x-a"]))
-        );
-        let modifier =
-            |spec: &str| format!("{{type: RequestHeaderModifier, requestHeaderModifier: {spec}}}");
-        let seventeen: Vec<String> = (0..17).map(|i| format!("x-{i}")).collect();
-        let seventeen = format!("{{remove: [{}]}}", seventeen.join(", "));
-        for (spec, expected) in [
-            (
-                "{set: [{name: 'a b', value: a}]}",
-                "requestHeaderModifier.set[0].name: \"a b\" is not the name of an HTTP header",
-            ),
-            (
-                "{add: [{name: a, value: \"a\\nb\"}]}",
-                "requestHeaderModifier.add[0].value: \"a\\nb\" is not the value of an HTTP header",
-            ),
-            (
-                "{set: [{name: a, value: ''}]}",
-                "requestHeaderModifier.set[0].value: is required",
-            ),
-            (
-                "{set: [{name: a, value: a}, {name: A, value: b}]}",
-                "requestHeaderModifier.set[1].name: \"A\" is there twice",
-            ),
-            (
-                "{set: [{name: a, value: a}], add: [{name: a, value: b}]}",
-                "requestHeaderModifier.add[0].name: \"a\" is there twice",
-            ),
-            (
-                "{add: [{name: a, value: b}], remove: [b, A]}",
-                "requestHeaderModifier.remove[1]: \"A\" is there twice",
-            ),
-            ("{remove: ['']}", "requestHeaderModifier.remove[0]: "),
-            (&seventeen, "requestHeaderModifier.remove: has more than 16"),
-            ("{del: []}", "requestHeaderModifier.del: unknown field"),
-        ] {
-            assert_filter_errors(kind, &[(&modifier(spec), expected)]);
-        }
     }
 }
 
@@ -336,89 +263,6 @@ fn mirrors() {
             ),
         ],
     );
-}
-
-#[test]
-fn cors() {
-    let parsed = |spec: &str| http(&format!("{{type: CORS, cors: {spec}}}")).cors.unwrap();
-    assert_eq!(parsed("{}"), Cors::default());
-    assert_eq!(
-        parsed(
-            "{allowOrigins: ['https://A.example', 'http://a:80', 'http://a:8080', 'https://*.example:8443', 'https://*'],
-              allowCredentials: true, allowMethods: [GET, PUT], allowHeaders: [X-A],
-              exposeHeaders: ['*', x-b], maxAge: 600}"
-        ),
-        Cors {
-            allow_origins: vec![
-                Origin::Exact("https://a.example".into()),
-                Origin::Exact("http://a".into()),
-                Origin::Exact("http://a:8080".into()),
-                Origin::Wildcard {
-                    before: "https://".into(),
-                    after: ".example:8443".into(),
-                },
-                Origin::Wildcard {
-                    before: "https://".into(),
-                    after: "".into(),
-                },
-            ],
-            allow_credentials: true,
-            allow_methods: vec!["GET".into(), "PUT".into()],
-            allow_headers: vec!["X-A".into()],
-            expose_headers: vec!["*".into(), "x-b".into()],
-            max_age: Some(600),
-        }
-    );
-    assert_eq!(parsed("{allowOrigins: ['*']}").allow_origins, [Origin::Any]);
-    for origin in [
-        "a.example",
-        "ftp://a",
-        "https://",
-        "https://a/",
-        "https://a:0",
-        "https://a:99999",
-        "https://a:+1",
-        "https://a:",
-        "https://a.*",
-        "https://*a",
-        "https://a b",
-        "https://*.",
-        "null",
-    ] {
-        let filter = format!("{{type: CORS, cors: {{allowOrigins: ['https://ok', '{origin}']}}}}");
-        assert_filter_errors("HTTPRoute", &[(&filter, "cors.allowOrigins[1]: ")]);
-    }
-    for (spec, expected) in [
-        (
-            "allowOrigins: ['*', 'https://a']",
-            "allowOrigins: cannot be together with",
-        ),
-        (
-            "allowOrigins: ['https://a', 'https://a']",
-            "allowOrigins[1]: \"https://a\" is there twice",
-        ),
-        (
-            "allowMethods: [get]",
-            "allowMethods[0]: \"get\" is not one of",
-        ),
-        (
-            "allowMethods: [GET, '*']",
-            "allowMethods: cannot be together with",
-        ),
-        ("allowHeaders: ['a b']", "allowHeaders[0]: "),
-        (
-            "allowHeaders: ['*', a]",
-            "allowHeaders: cannot be together with",
-        ),
-        (
-            "exposeHeaders: [a, a]",
-            "exposeHeaders[1]: \"a\" is there twice",
-        ),
-        ("maxAge: 0", "maxAge: 0 is not a whole number from 1"),
-    ] {
-        let filter = format!("{{type: CORS, cors: {{{spec}}}}}");
-        assert_filter_errors("HTTPRoute", &[(&filter, &format!("cors.{expected}"))]);
-    }
 }
 
 #[test]
