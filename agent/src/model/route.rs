@@ -349,6 +349,10 @@ impl ServiceRoutes {
     pub fn is_empty(&self) -> bool {
         self.tables.is_empty()
     }
+
+    pub fn all(&self) -> impl Iterator<Item = &Arc<RouteTable>> {
+        self.tables.iter().map(|(_, _, table)| table)
+    }
 }
 
 /// The routes of one port, for one kind of clients.
@@ -362,6 +366,14 @@ pub struct RouteTable {
     pub tls: Vec<RouteEntry>,
     /// TCPRoutes: the oldest one's first rule.
     pub tcp: Option<Arc<ResolvedRule>>,
+}
+
+impl RouteTable {
+    /// Every rule, once for each of its matches.
+    pub fn rules(&self) -> impl Iterator<Item = &Arc<ResolvedRule>> {
+        let entries = self.http.iter().chain(&self.grpc).chain(&self.tls);
+        entries.map(|entry| &entry.rule).chain(&self.tcp)
+    }
 }
 
 /// One match of one rule.

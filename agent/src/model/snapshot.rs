@@ -1,6 +1,6 @@
 //! What the data plane reads: one immutable, consistent state of the mesh.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{collections::HashSet, net::IpAddr, sync::Arc};
 
 use imbl::OrdMap;
 
@@ -87,6 +87,15 @@ impl Snapshot {
     /// The routes that are attached to a service, if there are any.
     pub fn routes(&self, service: &ObjectName) -> Option<&Arc<ServiceRoutes>> {
         self.routes.get(service)
+    }
+
+    /// The labels of all routes that are attached to a service. Costs time in proportion to them.
+    pub fn route_labels(&self) -> HashSet<Arc<str>> {
+        let tables = self.routes.values().flat_map(|routes| routes.all());
+        tables
+            .flat_map(|table| table.rules())
+            .map(|rule| Arc::clone(&rule.route_label))
+            .collect()
     }
 
     pub fn namespaces(&self) -> &OrdMap<Arc<str>, Arc<Namespace>> {

@@ -35,6 +35,8 @@ pub struct ConnectionInfo {
     pub destination_address: SocketAddr,
     pub destination_principal: Option<SpiffeId>,
     pub security: SecurityPolicy,
+    /// The name that a TLS client of its own asks for, where the connection is passed through.
+    pub sni: Option<Arc<str>>,
 }
 
 impl ConnectionInfo {
@@ -55,6 +57,7 @@ impl ConnectionInfo {
             destination_address: original_destination,
             destination_principal: None,
             security: SecurityPolicy::None,
+            sni: None,
         }
     }
 
@@ -72,6 +75,14 @@ impl ConnectionInfo {
                 .as_ref()
                 .map(|state| state.service.name.clone()),
             security: Some(self.security),
+        }
+    }
+
+    /// The end whose agent tells.
+    pub(super) fn own(&self) -> Option<&Workload> {
+        match self.reporter {
+            Reporter::Source => self.source.as_deref(),
+            Reporter::Destination => self.destination.as_deref(),
         }
     }
 

@@ -9,8 +9,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{ConnectionInfo, Reporter, SecurityPolicy, Settings, Telemetry, exposition::Format};
+use super::{
+    ConnectionInfo, Reporter, RequestInfo, RequestProtocol, SecurityPolicy, Settings, Telemetry,
+    exposition::Format,
+};
 use crate::model::{
+    mesh::{AccessLog, AccessLogFormat, AccessLogMode, MeshConfig},
     names::ObjectName,
     pod::{Labels, Pod, SkipRules, Workload},
     seams::SystemClock,
@@ -123,6 +127,38 @@ pub(super) fn telemetry_with(settings: Settings) -> (Telemetry, Sink) {
         Telemetry::new(settings, Arc::new(SystemClock)).unwrap(),
         sink,
     )
+}
+
+/// Puts a `MeshConfig` in force that says this of the access log.
+pub(super) fn logging(telemetry: &Telemetry, mode: AccessLogMode, format: AccessLogFormat) {
+    telemetry.configure(&Arc::new(MeshConfig {
+        access_log: AccessLog {
+            mode: mode.into(),
+            format,
+            ..AccessLog::default()
+        },
+        ..MeshConfig::default()
+    }));
+}
+
+/// A request as [`dial`] makes connections.
+pub(super) fn request(source: &Arc<Workload>, destination: &Arc<Workload>) -> RequestInfo {
+    RequestInfo {
+        peers: dial(source, destination),
+        protocol: RequestProtocol::Http1,
+        method: http::Method::GET,
+        details: None,
+        route: None,
+    }
+}
+
+/// The head of a GET of `/cart?token=secret`, with these headers beside.
+pub(super) fn head(headers: &[(&str, &str)]) -> http::request::Parts {
+    let mut request = http::Request::get("/cart?token=secret").header("host", "web.shop");
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    request.body(()).unwrap().into_parts().0
 }
 
 impl Telemetry {

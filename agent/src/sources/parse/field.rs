@@ -61,6 +61,14 @@ pub enum FieldReason {
         "{value:?} is not a trust domain: lower-case letters, digits, dots, dashes and underscores"
     )]
     TrustDomain { value: String },
+    #[error("{value:?} is not a percentage from 0 to 100")]
+    Percent { value: String },
+    #[error("{value:?} is not a field of the access log; docs/guides/access-log.md has them all")]
+    NotAField { value: String },
+    #[error(
+        "{value:?} is not a collector such as http://collector.observability:4317; a path is for protocol http alone"
+    )]
+    Collector { value: String },
     #[error("{value:?} is there twice")]
     Twice { value: String },
     #[error("counts only together with spec.selector.matchLabels")]

@@ -3,14 +3,14 @@ use std::sync::atomic::AtomicBool;
 use super::*;
 use crate::{
     model::{
-        mesh::{AccessLog, AccessLogFormat, AccessLogMode},
+        mesh::{AccessLogFormat, AccessLogMode},
         pod::Workload,
         service::ServiceState,
     },
     telemetry::{
         PodKey, Settings, Telemetry,
         series::CACHE_ENTRIES_MAX,
-        testing::{address, dial, id, service, telemetry, telemetry_with, workload},
+        testing::{address, dial, id, logging, service, telemetry, telemetry_with, workload},
     },
 };
 
@@ -371,12 +371,7 @@ fn the_access_log_follows_its_mode() {
         workload("web", "web-1", &[]),
     );
     let pass = |reason| worker.open(dial(&client, &web)).finish(reason, None);
-    let set = |mode| {
-        telemetry.set_access_log(AccessLog {
-            mode,
-            format: AccessLogFormat::Json,
-        })
-    };
+    let set = |mode| logging(&telemetry, mode, AccessLogFormat::Json);
     let written = || {
         telemetry.written();
         sink.lines().len()
