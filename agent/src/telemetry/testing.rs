@@ -10,8 +10,8 @@ use std::{
 };
 
 use super::{
-    ConnectionInfo, Reporter, RequestInfo, RequestProtocol, SecurityPolicy, Settings, Telemetry,
-    exposition::Format,
+    ConnectionInfo, PodKey, Reporter, RequestInfo, RequestProtocol, SecurityPolicy, Settings,
+    Telemetry, exposition::Format,
 };
 use crate::model::{
     mesh::{AccessLog, AccessLogFormat, AccessLogMode, MeshConfig},
@@ -128,6 +128,27 @@ pub(super) fn telemetry_with(settings: Settings) -> (Telemetry, Sink) {
         sink,
     )
 }
+
+/// Takes away what belongs to pods other than these.
+pub(super) fn only_alive(telemetry: &Telemetry, pods: &[&Arc<Workload>]) {
+    let alive: Vec<_> = pods.iter().map(|workload| PodKey::of(workload)).collect();
+    telemetry.retain_pods(|pod| alive.contains(pod));
+}
+
+/// The labels of both ends that [`dial`] gives between the pods `client` and `web`, the latter with
+/// the labels `app=web` and `version=v2`.
+pub(super) const END_LABELS: &str = concat!(
+    r#"reporter="source",source_workload="client",source_workload_namespace="shop","#,
+    r#"source_principal="spiffe://cluster.local/ns/shop/sa/client","#,
+    r#"source_app="unknown",source_version="unknown",source_cluster="Kubernetes","#,
+    r#"source_canonical_service="client",source_canonical_revision="latest","#,
+    r#"destination_workload="web",destination_workload_namespace="shop","#,
+    r#"destination_principal="spiffe://cluster.local/ns/shop/sa/web","#,
+    r#"destination_app="web",destination_version="v2",destination_cluster="Kubernetes","#,
+    r#"destination_canonical_service="web",destination_canonical_revision="v2","#,
+    r#"destination_service="web.shop.svc.cluster.local",destination_service_name="web","#,
+    r#"destination_service_namespace="shop","#,
+);
 
 /// Puts a `MeshConfig` in force that says this of the access log.
 pub(super) fn logging(telemetry: &Telemetry, mode: AccessLogMode, format: AccessLogFormat) {

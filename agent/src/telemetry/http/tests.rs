@@ -9,9 +9,12 @@ use crate::{
         route::{Backend, BackendRef, Filters, ResolvedRule, Route, RouteKind, Rule},
     },
     telemetry::{
-        PodKey, Reporter, Settings, Telemetry,
+        Reporter, Settings,
         exposition::Format,
-        testing::{head, logging, promtool, request, telemetry, telemetry_with, workload},
+        testing::{
+            END_LABELS, head, logging, only_alive, promtool, request, telemetry, telemetry_with,
+            workload,
+        },
     },
 };
 
@@ -64,11 +67,6 @@ fn web(port: u16) -> BackendRef {
     }
 }
 
-fn only_alive(telemetry: &Telemetry, pods: &[&Arc<Workload>]) {
-    let alive: Vec<_> = pods.iter().map(|workload| PodKey::of(workload)).collect();
-    telemetry.retain_pods(|pod| alive.contains(pod));
-}
-
 #[test]
 fn a_request_has_all_labels_of_the_standard() {
     let (telemetry, _) = telemetry();
@@ -87,20 +85,9 @@ fn a_request_has_all_labels_of_the_standard() {
         .unwrap();
     assert_eq!(
         line,
-        concat!(
-            r#"istio_requests_total{reporter="source","#,
-            r#"source_workload="client",source_workload_namespace="shop","#,
-            r#"source_principal="spiffe://cluster.local/ns/shop/sa/client","#,
-            r#"source_app="unknown",source_version="unknown",source_cluster="Kubernetes","#,
-            r#"source_canonical_service="client",source_canonical_revision="latest","#,
-            r#"destination_workload="web",destination_workload_namespace="shop","#,
-            r#"destination_principal="spiffe://cluster.local/ns/shop/sa/web","#,
-            r#"destination_app="web",destination_version="v2",destination_cluster="Kubernetes","#,
-            r#"destination_canonical_service="web",destination_canonical_revision="v2","#,
-            r#"destination_service="web.shop.svc.cluster.local",destination_service_name="web","#,
-            r#"destination_service_namespace="shop",request_protocol="http",response_code="201","#,
-            r#"grpc_response_status="",response_flags="-","#,
-            r#"connection_security_policy="mutual_tls"} 1"#,
+        format!(
+            "{REQUESTS}{{{END_LABELS}{}",
+            r#"request_protocol="http",response_code="201",grpc_response_status="",response_flags="-",connection_security_policy="mutual_tls"} 1"#
         )
     );
     let created = [r#"response_code="201""#];
