@@ -9,7 +9,10 @@ use tracing::debug;
 
 use super::inbound::Http;
 use crate::{
-    model::{limits::HBONE_PORT, protocol::Protocol, service::ServiceState, snapshot::Snapshot, spiffe::SpiffeId},
+    model::{
+        limits::HBONE_PORT, protocol::Protocol, service::ServiceState, snapshot::Snapshot,
+        spiffe::SpiffeId,
+    },
     proxy::{
         l7::{
             self,
@@ -194,9 +197,7 @@ async fn establish(
     let opaque = service.is_some_and(|s| s.protocol_at(destination.port()) == Protocol::Tcp);
     let first = match opaque {
         true => Ok(First::Opaque),
-        false => {
-            detect::of_either(&mut stream, &up, &mut buffer, &registered.supervision).await
-        }
+        false => detect::of_either(&mut stream, &up, &mut buffer, &registered.supervision).await,
     };
     let speaks = match first {
         Ok(First::Http1) => Speaks::Http1,

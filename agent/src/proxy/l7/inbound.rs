@@ -14,7 +14,7 @@ use tokio::net::TcpStream;
 
 use super::{
     answer::{self, Asker, REASON, Refusal},
-    body::{self, Answer, Body, Guards, Keep},
+    body::{Answer, Body, Guards, Keep},
     pool::{Key, Lease, Version},
     semantics::{self, Become},
     serve::{Handler, Served, Turns},
@@ -113,7 +113,10 @@ impl Inbound {
             becomes,
             ..
         } = delivery;
-        self.say_who_calls(&mut head, &record);
+        self.say_who_calls(&mut head);
+        let trace = self.worker.telemetry.trace(&self.peers, &mut head.headers);
+        record.set_trace(trace);
+        record.capture_headers(&head.headers);
         let (body, received) = body.counted();
         let request = to_application(head, body, becomes.as_ref(), to_app.version);
         match to_app.send(lease, request).await {
@@ -162,7 +165,7 @@ impl Inbound {
     }
 
     /// What the application learns of its caller comes from here alone.
-    fn say_who_calls(&self, head: &mut Parts, _record: &RequestRecord) {
+    fn say_who_calls(&self, head: &mut Parts) {
         let headers = &mut head.headers;
         headers.remove(FORWARDED);
         match &self.client_cert {
@@ -185,6 +188,7 @@ impl Inbound {
     ) -> Delivered {
         let (mut head, body) = response.into_parts();
         record.response(head.status);
+        record.capture_response_headers(&head.headers);
         // Who else says why Weir answered is not Weir.
         head.headers.remove(REASON);
         if upstream::became(becomes, head.status) {
@@ -192,7 +196,7 @@ impl Inbound {
             return became(head, upgraded, record);
         }
         semantics::strip_hop_by_hop(&mut head.headers);
-        body::note_grpc_status(&mut record, &head.headers);
+        record.grpc_status_from(&head.headers);
         let body = Body::of_request(body);
         let answer = Answer {
             body,

@@ -28,9 +28,9 @@ use crate::{
 };
 
 /// Starts the mirrors of a rule that this request is chosen for.
-pub(super) fn start(exchange: &mut Exchange, rule: &Arc<ResolvedRule>) {
+pub(super) fn start(exchange: &mut Exchange, rule: &Arc<ResolvedRule>, backend: Option<usize>) {
     let mut feeds = Vec::new();
-    for (index, mirror) in rule.rule().filters.mirrors.iter().enumerate() {
+    for (index, mirror) in of_request(rule, backend) {
         let refused = rule.mirrors_refused.get(index).is_some_and(Option::is_some);
         let worker = &exchange.cx.worker;
         if refused || !chosen(mirror, worker.balancer.random()) {
@@ -53,6 +53,27 @@ pub(super) fn start(exchange: &mut Exchange, rule: &Arc<ResolvedRule>) {
         let body = std::mem::take(&mut exchange.body);
         exchange.body = Body::Mirroring(Box::new(Mirroring { body, feeds }));
     }
+}
+
+/// The rule's mirrors and those of the chosen backend, each with its place among all of the rule.
+fn of_request(
+    rule: &ResolvedRule,
+    backend: Option<usize>,
+) -> impl Iterator<Item = (usize, &Mirror)> {
+    let of_backends = rule.rule().backends.iter().enumerate();
+    let of_backends = of_backends.flat_map(|(index, backend)| {
+        backend
+            .filters
+            .mirrors
+            .iter()
+            .map(move |m| (Some(index), m))
+    });
+    let of_rule = rule.rule().filters.mirrors.iter().map(|m| (None, m));
+    of_rule
+        .chain(of_backends)
+        .enumerate()
+        .filter(move |(_, (of, _))| of.is_none() || *of == backend)
+        .map(|(place, (_, mirror))| (place, mirror))
 }
 
 fn run(exchange: &Exchange, mirror: Mirror, rule: &Arc<ResolvedRule>, body: Body) {

@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::{
     answer::{self, Asker, Refusal},
-    body::{self, Answer, Body, Guards, Keep},
+    body::{Answer, Body, Guards, Keep},
     mirror,
     outbound::Outbound,
     peer, semantics,
@@ -25,7 +25,9 @@ use super::{
 };
 use crate::{
     model::{
-        route::{BackendRef, Filters, ResolvedRule, RouteEntry, Scheme, SessionPersistence},
+        route::{
+            BackendRef, Filters, Redirect, ResolvedRule, RouteEntry, Scheme, SessionPersistence,
+        },
         service::{EndpointSet, ServicePort, ServiceState},
         snapshot::Snapshot,
     },
@@ -166,8 +168,12 @@ impl Exchange {
             return Ok(Outcome::Own(answer)); // RequestRedirect
         }
         let target = self.target()?; // weights, sessionPersistence
+        if let Some(answer) = self.redirect_of_backend(&target) {
+            return Ok(Outcome::Own(answer)); // RequestRedirect of the chosen backend
+        }
         self.modify(&target); // URLRewrite, RequestHeaderModifier
-        self.mirror(); // RequestMirror
+        self.mirror(&target); // RequestMirror
+        self.trace(); // traceparent, B3
         self.send(target).await // balancing, pools, timeouts.backendRequest
     }
 
@@ -246,6 +252,10 @@ impl Exchange {
 
     fn redirect(&self) -> Option<Response<Body>> {
         let redirect = self.filters()?.redirect.as_ref()?;
+        self.redirect_by(redirect)
+    }
+
+    fn redirect_by(&self, redirect: &Redirect) -> Option<Response<Body>> {
         let origin = redirect::Origin {
             scheme: Scheme::Http,
             authority: self.authority.as_ref().map_or("", Authority::as_str),
@@ -260,6 +270,11 @@ impl Exchange {
         headers.insert(header::LOCATION, location);
         headers.insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
         Some(response)
+    }
+
+    fn redirect_of_backend(&self, target: &Target) -> Option<Response<Body>> {
+        let backend = self.rule()?.rule().backends.get(target.backend?)?;
+        self.redirect_by(backend.filters.redirect.as_ref()?)
     }
 
     fn path_and_query(&self) -> &str {
@@ -371,13 +386,21 @@ impl Exchange {
         self.head.uri = http::Uri::from_parts(uri).unwrap_or_default();
     }
 
-    fn mirror(&mut self) {
+    fn mirror(&mut self, target: &Target) {
         let Some(rule) = self.rule().cloned() else {
             return;
         };
-        if self.becomes.is_none() && !rule.rule().filters.mirrors.is_empty() {
-            mirror::start(self, &rule);
+        if self.becomes.is_none() {
+            mirror::start(self, &rule, target.backend);
         }
+    }
+
+    fn trace(&mut self) {
+        let telemetry = &self.cx.worker.telemetry;
+        let peers = &self.record.info().peers;
+        let trace = telemetry.trace(peers, &mut self.head.headers);
+        self.record.set_trace(trace);
+        self.record.capture_headers(&self.head.headers);
     }
 
     async fn send(&mut self, target: Target) -> Result<Outcome, Refusal> {
@@ -458,6 +481,7 @@ impl Exchange {
         self.modify_response(&mut response, target.backend);
         self.keep_session(&mut response, target, endpoint);
         self.record.response(response.status());
+        self.record.capture_response_headers(response.headers());
         let guards = Guards {
             _load: Some(load),
             served: Some(served),
@@ -468,7 +492,7 @@ impl Exchange {
             *turns.borrow_mut() = Some(upgraded);
             return response;
         }
-        body::note_grpc_status(&mut self.record, response.headers());
+        self.record.grpc_status_from(response.headers());
         let reason = self.timeout_reason(until);
         let (head, body) = response.into_parts();
         let answer = Answer {

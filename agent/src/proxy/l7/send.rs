@@ -492,10 +492,7 @@ fn reason_of(headers: &mut http::HeaderMap, believed: bool) -> Option<Reason> {
         headers.remove(REASON);
         return None;
     }
-    let said = headers.get(REASON)?.to_str().ok()?;
-    Reason::ALL
-        .into_iter()
-        .find(|reason| reason.as_str() == said)
+    Reason::of_name(headers.get(REASON)?.to_str().ok()?)
 }
 
 fn refusal(error: &TunnelError) -> Refusal {
