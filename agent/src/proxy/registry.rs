@@ -18,7 +18,7 @@ use crate::{
     telemetry::Reason,
     transport::{
         copy::Supervision,
-        limits::{CONNECTIONS_MAX, HALF_CLOSED_IDLE_TIMEOUT, IDLE_TIMEOUT},
+        limits::{CONNECTIONS_MAX, HALF_CLOSED_IDLE_TIMEOUT, HEADER_TIMEOUT, IDLE_TIMEOUT},
     },
 };
 
@@ -82,7 +82,10 @@ impl Registry {
         self.clock.set(self.clock.get().wrapping_add(1));
         for (_, entry) in self.entries.borrow().iter() {
             let idle = u64::from(entry.supervision.idle_ticks());
-            if entry.supervision.half_closed() && idle >= HALF_CLOSED_IDLE_TIMEOUT.as_secs() {
+            let head = entry.supervision.head_ticks().map(u64::from);
+            if head.is_some_and(|ticks| ticks > HEADER_TIMEOUT.as_secs()) {
+                entry.supervision.end(Reason::HeaderTimeout);
+            } else if entry.supervision.half_closed() && idle >= HALF_CLOSED_IDLE_TIMEOUT.as_secs() {
                 entry.supervision.end(Reason::HalfCloseTimeout);
             } else if idle >= IDLE_TIMEOUT.as_secs() {
                 entry.supervision.end(Reason::IdleTimeout);

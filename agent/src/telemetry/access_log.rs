@@ -20,10 +20,7 @@ use prometheus_client::metrics::counter::Counter;
 use serde::Serialize;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
-use super::{
-    reason::Reason,
-    tcp::{ConnectionInfo, service_host},
-};
+use super::{labels::service_host, peers::ConnectionInfo, reason::Reason};
 use crate::model::{
     mesh::{AccessLog as Settings, AccessLogFormat, AccessLogMode},
     pod::Workload,
@@ -99,6 +96,10 @@ impl AccessLog {
             AccessLogMode::Errors => !reason.is_ok(),
             AccessLogMode::All => true,
         }
+    }
+
+    pub(super) fn is_on(&self) -> bool {
+        unpack(self.settings.load(Relaxed)).mode != AccessLogMode::Off
     }
 
     pub(super) fn write(&self, entry: Entry) {

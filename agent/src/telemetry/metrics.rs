@@ -169,6 +169,12 @@ impl Metrics {
         }
     }
 
+    pub(super) fn request_ended(&self, reason: Reason) {
+        if !reason.is_ok() {
+            self.connections.request_failures[reason as usize].inc();
+        }
+    }
+
     pub(super) fn series_overflowed(&self) {
         self.losses.series_overflow.inc();
     }

@@ -5,13 +5,19 @@
 
 mod access_log;
 pub mod exposition;
+mod histogram;
+mod http;
+mod labels;
 pub mod logging;
 mod metrics;
 mod observed;
+mod peers;
 pub mod reason;
+mod series;
 mod tcp;
 #[cfg(test)]
 mod testing;
+mod worker;
 
 use std::{
     fmt,
@@ -22,15 +28,21 @@ use std::{
 
 use prometheus_client::registry::Registry;
 
+use self::labels::CommonLabels;
 pub use self::{
     access_log::ACCESS_LOG_QUEUE_MAX,
+    http::{
+        REQUEST_LABEL_SETS_MAX, RequestDetails, RequestInfo, RequestProtocol, RequestRecord,
+        RouteRef,
+    },
+    labels::{Reporter, SecurityPolicy},
     metrics::{ActiveGuard, Direction, Metrics, TlsSide},
     observed::VerdictSource,
+    peers::ConnectionInfo,
     reason::Reason,
-    tcp::{
-        ConnectionInfo, ConnectionRecord, LABEL_SETS_MAX, PodKey, Reporter, SecurityPolicy,
-        WorkerTelemetry,
-    },
+    series::PodKey,
+    tcp::{ConnectionRecord, LABEL_SETS_MAX},
+    worker::WorkerTelemetry,
 };
 use crate::model::{mesh, seams::Clock};
 
@@ -40,8 +52,10 @@ pub struct Settings {
     pub cluster: Arc<str>,
     /// The end of service names. Default `cluster.local`.
     pub cluster_domain: Arc<str>,
-    /// Label sets of traffic before they are counted together.
+    /// Label sets of connections before they are counted together.
     pub label_sets_max: usize,
+    /// The same of requests, and of routes.
+    pub request_label_sets_max: usize,
     /// Where access log lines go.
     pub access_log: Box<dyn Write + Send>,
 }
@@ -52,6 +66,7 @@ impl Default for Settings {
             cluster: "Kubernetes".into(),
             cluster_domain: "cluster.local".into(),
             label_sets_max: LABEL_SETS_MAX,
+            request_label_sets_max: REQUEST_LABEL_SETS_MAX,
             access_log: Box::new(io::stdout()),
         }
     }
@@ -66,7 +81,8 @@ pub(crate) struct Shared {
     clock: Arc<dyn Clock>,
     registry: Registry,
     metrics: Arc<Metrics>,
-    tcp: Arc<tcp::Registry>,
+    tcp: Arc<tcp::ConnectionMetrics>,
+    http: Arc<http::RequestMetrics>,
     access_log: access_log::AccessLog,
 }
 
@@ -76,12 +92,20 @@ impl Telemetry {
     pub fn new(settings: Settings, clock: Arc<dyn Clock>) -> io::Result<Self> {
         let mut registry = Registry::default();
         let metrics = Arc::new(Metrics::new(Arc::clone(&clock), &mut registry));
-        let tcp = Arc::new(tcp::Registry::new(
-            settings.cluster,
-            Arc::clone(&settings.cluster_domain),
+        let common = CommonLabels {
+            cluster: settings.cluster,
+            cluster_domain: Arc::clone(&settings.cluster_domain),
+        };
+        let tcp = Arc::new(tcp::ConnectionMetrics::new(
+            common.clone(),
             settings.label_sets_max,
         ));
         registry.register_collector(Box::new(Arc::clone(&tcp)));
+        let http = Arc::new(http::RequestMetrics::new(
+            common,
+            settings.request_label_sets_max,
+        ));
+        registry.register_collector(Box::new(Arc::clone(&http)));
         let access_log = access_log::AccessLog::start(
             settings.access_log,
             settings.cluster_domain,
@@ -92,6 +116,7 @@ impl Telemetry {
             registry,
             metrics,
             tcp,
+            http,
             access_log,
         })))
     }
@@ -115,7 +140,14 @@ impl Telemetry {
     /// that still reads the last snapshot may bring a series back once. Costs time in proportion
     /// to the pods that had traffic on this node.
     pub fn retain_pods(&self, alive: impl Fn(&PodKey) -> bool) {
-        self.0.tcp.retain(alive);
+        self.0.tcp.series.retain(&alive);
+        self.0.http.retain_pods(alive);
+    }
+
+    /// Takes away the series of routes that are gone. `alive` is asked with a route's label
+    /// (`HTTPRoute/shop/web`). To be called like [`Self::retain_pods`].
+    pub fn retain_routes(&self, alive: impl Fn(&str) -> bool) {
+        self.0.http.retain_routes(alive);
     }
 
     /// All metrics in `format`. Takes milliseconds where there are thousands of series: not for a
@@ -127,6 +159,13 @@ impl Telemetry {
     /// Waits until the access log is written, for at most `limit`. Blocks; for the end of a drain.
     pub fn flush(&self, limit: Duration) -> bool {
         self.0.access_log.flush(limit)
+    }
+}
+
+impl Shared {
+    /// Whether anything would show the text of a request.
+    fn wants_details(&self) -> bool {
+        self.access_log.is_on()
     }
 }
 

@@ -1,8 +1,10 @@
-//! Why a connection ended: one closed set for metrics, the access log and `weir explain`.
+//! Why a connection or a request ended: one closed set for metrics, the access log and `weir explain`.
 
 use std::fmt;
 
-/// How a connection ended. Each variant names the layer that ended it and what a person can do.
+use http::StatusCode;
+
+/// How a connection or a request ended. Each variant names the layer that ended it and what a person can do.
 ///
 /// The set is closed so that it can be a metric label; what varies (a policy's name, an errno)
 /// travels beside it as detail.
@@ -75,12 +77,32 @@ pub enum Reason {
     Draining,
     /// Policy: a policy changed and no longer allows a connection that was open.
     PolicyChanged,
+    /// Routing: the service has routes and none of their rules matches the request. Ask
+    /// `weir explain`.
+    NoRoute,
+    /// Routing: the rule's backend does not exist, is of a kind that Weir does not know, or may not
+    /// be referred to without a ReferenceGrant. The detail says which.
+    BackendNotFound,
+    /// Timer: the rule's `timeouts.request` ran out before the answer was complete.
+    RequestTimeout,
+    /// Timer: the rule's `timeouts.backendRequest` ran out. Look at the app.
+    BackendTimeout,
+    /// HTTP: the request breaks the protocol (RFC 9110, 9112, 9113). Look at the client.
+    BadRequest,
+    /// HTTP: the request's target is longer than Weir reads.
+    UriTooLong,
+    /// HTTP: the request's header is larger than Weir reads.
+    HeadersTooLarge,
+    /// HTTP: the request's header did not arrive in time.
+    HeaderTimeout,
+    /// HTTP: what the app answered is no HTTP, or not what the port's `appProtocol` says.
+    UpstreamProtocol,
     /// Agent: a defect in Weir; the log has more. Report it.
     Internal,
 }
 
 impl Reason {
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 35] = [
         Self::Ok,
         Self::PolicyDenied,
         Self::PlaintextRefused,
@@ -106,6 +128,15 @@ impl Reason {
         Self::LimitReached,
         Self::Draining,
         Self::PolicyChanged,
+        Self::NoRoute,
+        Self::BackendNotFound,
+        Self::RequestTimeout,
+        Self::BackendTimeout,
+        Self::BadRequest,
+        Self::UriTooLong,
+        Self::HeadersTooLarge,
+        Self::HeaderTimeout,
+        Self::UpstreamProtocol,
         Self::Internal,
     ];
 
@@ -137,11 +168,20 @@ impl Reason {
             Self::LimitReached => "limit_reached",
             Self::Draining => "draining",
             Self::PolicyChanged => "policy_changed",
+            Self::NoRoute => "no_route",
+            Self::BackendNotFound => "backend_not_found",
+            Self::RequestTimeout => "request_timeout",
+            Self::BackendTimeout => "backend_timeout",
+            Self::BadRequest => "bad_request",
+            Self::UriTooLong => "uri_too_long",
+            Self::HeadersTooLarge => "headers_too_large",
+            Self::HeaderTimeout => "header_timeout",
+            Self::UpstreamProtocol => "upstream_protocol",
             Self::Internal => "internal",
         }
     }
 
-    /// Whether the connection ended as its two ends wanted it to.
+    /// Whether it ended as its two ends wanted it to.
     pub fn is_ok(self) -> bool {
         self == Self::Ok
     }
@@ -153,7 +193,10 @@ impl Reason {
                 ResponseFlags::Unauthorized
             }
             Self::NoHealthyEndpoint => ResponseFlags::NoHealthyUpstream,
-            Self::NoSuchPort | Self::NoOriginalDestination => ResponseFlags::NoRoute,
+            Self::NoSuchPort | Self::NoOriginalDestination | Self::NoRoute => {
+                ResponseFlags::NoRoute
+            }
+            Self::BackendNotFound => ResponseFlags::NoCluster,
             Self::ConnectTimeout
             | Self::ConnectRefused
             | Self::ConnectFailed
@@ -167,10 +210,75 @@ impl Reason {
             | Self::HboneRefused => ResponseFlags::UpstreamFailure,
             Self::TunnelReset | Self::UpstreamReset => ResponseFlags::UpstreamTermination,
             Self::DownstreamReset => ResponseFlags::DownstreamTermination,
-            Self::IdleTimeout | Self::HalfCloseTimeout => ResponseFlags::StreamIdleTimeout,
+            Self::IdleTimeout | Self::HalfCloseTimeout | Self::HeaderTimeout => {
+                ResponseFlags::StreamIdleTimeout
+            }
+            Self::RequestTimeout | Self::BackendTimeout => ResponseFlags::UpstreamRequestTimeout,
+            Self::BadRequest | Self::UriTooLong | Self::HeadersTooLarge => {
+                ResponseFlags::DownstreamProtocolError
+            }
+            Self::UpstreamProtocol => ResponseFlags::UpstreamProtocolError,
             Self::LimitReached => ResponseFlags::Overflow,
             Self::Draining => ResponseFlags::DurationTimeout,
             Self::Internal => ResponseFlags::Local,
+        }
+    }
+
+    /// What a request is answered that Weir itself ends for this reason. Of those that leave nobody
+    /// to answer, what would be told.
+    pub fn http_status(self) -> StatusCode {
+        match self {
+            Self::Ok => StatusCode::OK,
+            Self::PolicyDenied | Self::PlaintextRefused | Self::PolicyChanged => {
+                StatusCode::FORBIDDEN
+            }
+            Self::NoRoute | Self::NoSuchPort | Self::NoOriginalDestination => StatusCode::NOT_FOUND,
+            Self::BadRequest | Self::DownstreamReset => StatusCode::BAD_REQUEST,
+            Self::HeaderTimeout => StatusCode::REQUEST_TIMEOUT,
+            Self::UriTooLong => StatusCode::URI_TOO_LONG,
+            Self::HeadersTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            Self::BackendNotFound | Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::TunnelReset | Self::UpstreamReset | Self::UpstreamProtocol => {
+                StatusCode::BAD_GATEWAY
+            }
+            Self::RequestTimeout
+            | Self::BackendTimeout
+            | Self::IdleTimeout
+            | Self::HalfCloseTimeout => StatusCode::GATEWAY_TIMEOUT,
+            Self::NoHealthyEndpoint
+            | Self::ConnectTimeout
+            | Self::ConnectRefused
+            | Self::ConnectFailed
+            | Self::TunnelConnectTimeout
+            | Self::TunnelRefused
+            | Self::TlsIdentityMismatch
+            | Self::TlsHandshakeFailed
+            | Self::TlsHandshakeTimeout
+            | Self::TlsCertificateExpired
+            | Self::TlsUntrusted
+            | Self::HboneRefused
+            | Self::LimitReached
+            | Self::Draining => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+
+    /// The same for a gRPC call, as `grpc-status`: what a client would make of the HTTP status
+    /// (gRPC, "HTTP to gRPC Status Code Mapping"), but for timeouts, which are deadlines, and for
+    /// backends that do not exist, of which GRPCRoute says `UNAVAILABLE`.
+    pub fn grpc_status(self) -> u16 {
+        const DEADLINE_EXCEEDED: u16 = 4;
+        const PERMISSION_DENIED: u16 = 7;
+        const UNIMPLEMENTED: u16 = 12;
+        const INTERNAL: u16 = 13;
+        const UNAVAILABLE: u16 = 14;
+        match self.http_status() {
+            StatusCode::OK => 0,
+            StatusCode::GATEWAY_TIMEOUT => DEADLINE_EXCEEDED,
+            StatusCode::FORBIDDEN => PERMISSION_DENIED,
+            StatusCode::NOT_FOUND => UNIMPLEMENTED,
+            StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE => UNAVAILABLE,
+            _ if self == Self::BackendNotFound => UNAVAILABLE,
+            _ => INTERNAL,
         }
     }
 
@@ -210,12 +318,20 @@ pub enum ResponseFlags {
     Overflow,
     /// `DT`: the connection's time is over (drain).
     DurationTimeout,
+    /// `NC`: no such cluster, a route's backend.
+    NoCluster,
+    /// `UT`: the upstream took too long.
+    UpstreamRequestTimeout,
+    /// `DPE`: the downstream broke the protocol.
+    DownstreamProtocolError,
+    /// `UPE`: the upstream broke the protocol.
+    UpstreamProtocolError,
     /// `LR`: reset by the proxy itself.
     Local,
 }
 
 impl ResponseFlags {
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 15] = [
         Self::None,
         Self::Unauthorized,
         Self::NoHealthyUpstream,
@@ -226,6 +342,10 @@ impl ResponseFlags {
         Self::StreamIdleTimeout,
         Self::Overflow,
         Self::DurationTimeout,
+        Self::NoCluster,
+        Self::UpstreamRequestTimeout,
+        Self::DownstreamProtocolError,
+        Self::UpstreamProtocolError,
         Self::Local,
     ];
 
@@ -241,6 +361,10 @@ impl ResponseFlags {
             Self::StreamIdleTimeout => "SI",
             Self::Overflow => "UO",
             Self::DurationTimeout => "DT",
+            Self::NoCluster => "NC",
+            Self::UpstreamRequestTimeout => "UT",
+            Self::DownstreamProtocolError => "DPE",
+            Self::UpstreamProtocolError => "UPE",
             Self::Local => "LR",
         }
     }

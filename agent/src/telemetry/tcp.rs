@@ -9,233 +9,88 @@
 //! `istio_tcp_received_bytes_total` those received *in request* (source to destination), for both
 //! reporters alike (<https://istio.io/latest/docs/reference/config/metrics/>).
 
-mod labels;
-mod series;
-
 use std::{
     borrow::Cow,
-    cell::{Cell, RefCell},
-    collections::HashMap,
-    hash::{Hash, Hasher},
-    net::SocketAddr,
+    cell::Cell,
+    fmt,
     rc::Rc,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     time::{Instant, SystemTime},
 };
 
-pub(super) use self::{labels::service_host, series::Registry};
-use self::{
-    labels::{Peer, PeerWorkload, TrafficLabels},
-    series::Series,
-};
-pub use self::{
-    labels::{Reporter, SecurityPolicy},
-    series::{LABEL_SETS_MAX, PodKey},
-};
-use super::{Shared, access_log::Entry, reason::Reason};
-use crate::model::{
-    pod::Workload,
-    service::{Service, ServiceState},
-    spiffe::SpiffeId,
+use prometheus_client::{
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeMetric},
+    metrics::{MetricType, counter::ConstCounter},
 };
 
-/// Resolved label sets that one worker remembers. Past it the worker starts anew.
-const CACHE_ENTRIES_MAX: usize = 4096;
+use super::{
+    access_log::Entry,
+    labels::{CommonLabels, Exposed, Outcome, Reporter, TrafficLabels},
+    peers::{ConnectionInfo, PeersKey, PeersQuery},
+    reason::{Reason, ResponseFlags},
+    series::{self, Counters, LabelSet},
+    worker::Worker,
+};
 
-/// What is known of a connection. What is found out later is set on the record.
-#[derive(Clone, Debug)]
-pub struct ConnectionInfo {
-    pub reporter: Reporter,
-    pub source: Option<Arc<Workload>>,
-    pub source_address: SocketAddr,
-    /// From the peer's certificate, or for reporter source the workload's own identity, and only
-    /// if the connection is protected by it.
-    pub source_principal: Option<SpiffeId>,
-    /// The address that the client dialled.
-    pub original_destination: SocketAddr,
-    pub service: Option<Arc<ServiceState>>,
-    pub destination: Option<Arc<Workload>>,
-    /// The endpoint; until there is one, the original destination.
-    pub destination_address: SocketAddr,
-    pub destination_principal: Option<SpiffeId>,
-    pub security: SecurityPolicy,
+/// Label sets of TCP traffic, of four to fifteen time series each. Past it, new sets are counted
+/// together, with every label `unknown`.
+pub const LABEL_SETS_MAX: usize = 10_000;
+
+pub(super) type Cache = series::Cache<PeersKey, TrafficLabels>;
+type Series = series::Series<TrafficLabels>;
+
+/// What is counted of connections with the same labels.
+#[derive(Debug, Default)]
+pub(super) struct ConnectionCounters {
+    opened: AtomicU64,
+    /// By `ResponseFlags as usize`.
+    closed: [AtomicU64; ResponseFlags::ALL.len()],
+    sent: AtomicU64,
+    received: AtomicU64,
 }
 
-impl ConnectionInfo {
-    /// A connection of which only the addresses are known.
-    pub fn new(
-        reporter: Reporter,
-        source_address: SocketAddr,
-        original_destination: SocketAddr,
-    ) -> Self {
-        Self {
-            reporter,
-            source: None,
-            source_address,
-            source_principal: None,
-            original_destination,
-            service: None,
-            destination: None,
-            destination_address: original_destination,
-            destination_principal: None,
-            security: SecurityPolicy::None,
-        }
-    }
-
-    fn labels(&self) -> TrafficLabels {
-        let peer = |workload: &Option<Arc<Workload>>, principal: &Option<SpiffeId>| Peer {
-            workload: workload.as_deref().map(PeerWorkload::of),
-            principal: principal.clone(),
-        };
-        TrafficLabels {
-            reporter: self.reporter,
-            source: peer(&self.source, &self.source_principal),
-            destination: peer(&self.destination, &self.destination_principal),
-            service: self
-                .service
-                .as_ref()
-                .map(|state| state.service.name.clone()),
-            security: Some(self.security),
-        }
+impl Counters for ConnectionCounters {
+    fn used(&self) -> bool {
+        self.opened.load(Relaxed) > 0
     }
 }
 
-/// One data-plane thread's end of telemetry. Stays on its thread; clones share its cache.
-#[derive(Clone)]
-pub struct WorkerTelemetry(Rc<Worker>);
+impl LabelSet for TrafficLabels {
+    type Counters = ConnectionCounters;
 
-struct Worker {
-    shared: Arc<Shared>,
-    cache: RefCell<Cache>,
-}
-
-#[derive(Default)]
-struct Cache {
-    generation: u64,
-    series: HashMap<CacheKey, Arc<Series>>,
-}
-
-impl WorkerTelemetry {
-    pub(super) fn new(shared: Arc<Shared>) -> Self {
-        Self(Rc::new(Worker {
-            shared,
-            cache: RefCell::default(),
-        }))
+    fn reporter(&self) -> Reporter {
+        self.reporter
     }
 
-    /// A connection was accepted. It counts as active from now on, and as opened once it is
-    /// [`ConnectionRecord::established`] or finished.
-    pub fn begin(&self, info: ConnectionInfo) -> ConnectionRecord {
-        let shared = &self.0.shared;
-        shared.metrics.connection_began();
-        ConnectionRecord {
-            worker: Rc::clone(&self.0),
-            info,
-            began: shared.clock.now(),
-            began_wall: shared.clock.wall(),
-            series: None,
-            sent: Cell::new(0),
-            received: Cell::new(0),
-            policy: None,
-            finished: false,
-        }
-    }
-
-    /// [`Self::begin`] for a connection of which everything is known.
-    pub fn open(&self, info: ConnectionInfo) -> ConnectionRecord {
-        let mut record = self.begin(info);
-        record.established();
-        record
+    fn overflow(reporter: Reporter) -> Self {
+        Self::unknown(reporter)
     }
 }
 
 impl Worker {
     /// The counters for a connection, with the connection counted as open.
     fn open_series(&self, info: &ConnectionInfo) -> Arc<Series> {
-        let registry = &self.shared.tcp;
-        let mut cache = self.cache.borrow_mut();
-        let generation = registry.generation();
-        if cache.generation != generation || cache.series.len() >= CACHE_ENTRIES_MAX {
-            cache.series.clear();
-            cache.generation = generation;
-        }
-        let key = CacheKey::of(info);
-        if let Some(series) = cache.series.get(&key).filter(|series| series.try_open()) {
+        let registry = &self.shared.tcp.series;
+        let mut cache = self.tcp.borrow_mut();
+        let cached = cache.get(registry, &PeersQuery(info));
+        if let Some(series) = cached.filter(|series| series.try_hold()) {
+            series.counters.opened.fetch_add(1, Relaxed);
             return Arc::clone(series);
         }
         // Ends: a series is detached only after its pods went, and resolving names them again.
         let series = loop {
-            let series = registry.resolve(
-                info.labels(),
-                info.source.as_deref(),
-                info.destination.as_deref(),
-            );
-            if series.try_open() {
+            let series = registry.resolve(info.labels(), info.ends());
+            if series.try_hold() {
                 break series;
             }
         };
-        cache.series.insert(key, Arc::clone(&series));
+        series.counters.opened.fetch_add(1, Relaxed);
+        cache.insert(PeersKey::of(info), &series);
         series
-    }
-}
-
-/// Finds a label set without building it: the objects of the model by address, which they keep
-/// while the key holds them.
-struct CacheKey {
-    reporter: Reporter,
-    source: Option<Arc<Workload>>,
-    destination: Option<Arc<Workload>>,
-    service: Option<Arc<Service>>,
-    source_principal: Option<SpiffeId>,
-    destination_principal: Option<SpiffeId>,
-    security: SecurityPolicy,
-}
-
-impl CacheKey {
-    fn of(info: &ConnectionInfo) -> Self {
-        Self {
-            reporter: info.reporter,
-            source: info.source.clone(),
-            destination: info.destination.clone(),
-            // Not the ServiceState, which is new with every change of its endpoints.
-            service: info
-                .service
-                .as_ref()
-                .map(|state| Arc::clone(&state.service)),
-            source_principal: info.source_principal.clone(),
-            destination_principal: info.destination_principal.clone(),
-            security: info.security,
-        }
-    }
-}
-
-fn address<T>(object: &Option<Arc<T>>) -> usize {
-    object
-        .as_ref()
-        .map_or(0, |object| Arc::as_ptr(object).addr())
-}
-
-impl PartialEq for CacheKey {
-    fn eq(&self, other: &Self) -> bool {
-        self.reporter == other.reporter
-            && self.security == other.security
-            && address(&self.source) == address(&other.source)
-            && address(&self.destination) == address(&other.destination)
-            && address(&self.service) == address(&other.service)
-            && self.source_principal == other.source_principal
-            && self.destination_principal == other.destination_principal
-    }
-}
-
-impl Eq for CacheKey {}
-
-impl Hash for CacheKey {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        // Principals mostly follow from the workloads; leaving them to `eq` keeps this short.
-        state.write_u8((self.reporter as u8) << 1 | self.security as u8);
-        state.write_usize(address(&self.source));
-        state.write_usize(address(&self.destination));
-        state.write_usize(address(&self.service));
     }
 }
 
@@ -255,6 +110,22 @@ pub struct ConnectionRecord {
 }
 
 impl ConnectionRecord {
+    pub(super) fn new(worker: Rc<Worker>, info: ConnectionInfo) -> Self {
+        worker.shared.metrics.connection_began();
+        let clock = &worker.shared.clock;
+        Self {
+            began: clock.now(),
+            began_wall: clock.wall(),
+            worker,
+            info,
+            series: None,
+            sent: Cell::new(0),
+            received: Cell::new(0),
+            policy: None,
+            finished: false,
+        }
+    }
+
     pub fn info(&self) -> &ConnectionInfo {
         &self.info
     }
@@ -279,8 +150,9 @@ impl ConnectionRecord {
         if series.is_overflow() {
             self.worker.shared.metrics.series_overflowed();
         }
-        series.add_sent(self.sent.get());
-        series.add_received(self.received.get());
+        let counters = &series.counters;
+        counters.sent.fetch_add(self.sent.get(), Relaxed);
+        counters.received.fetch_add(self.received.get(), Relaxed);
         self.series = Some(series);
     }
 
@@ -288,7 +160,7 @@ impl ConnectionRecord {
     pub fn sent(&self, bytes: u64) {
         self.sent.set(self.sent.get() + bytes);
         if let Some(series) = &self.series {
-            series.add_sent(bytes);
+            series.counters.sent.fetch_add(bytes, Relaxed);
         }
     }
 
@@ -296,7 +168,7 @@ impl ConnectionRecord {
     pub fn received(&self, bytes: u64) {
         self.received.set(self.received.get() + bytes);
         if let Some(series) = &self.series {
-            series.add_received(bytes);
+            series.counters.received.fetch_add(bytes, Relaxed);
         }
     }
 
@@ -312,7 +184,9 @@ impl ConnectionRecord {
         self.established();
         let shared = &self.worker.shared;
         if let Some(series) = &self.series {
-            shared.tcp.close(series, reason);
+            let closed = &series.counters.closed[reason.flags() as usize];
+            closed.fetch_add(1, Relaxed);
+            shared.tcp.series.release(series);
         }
         shared.metrics.connection_ended(reason);
         if shared.access_log.wants(reason) {
@@ -338,6 +212,76 @@ impl Drop for ConnectionRecord {
                 Some("the record was dropped before its end".into()),
             );
         }
+    }
+}
+
+/// Istio's TCP metrics of all connections.
+pub(super) struct ConnectionMetrics {
+    common: CommonLabels,
+    pub(super) series: series::Registry<TrafficLabels>,
+}
+
+impl ConnectionMetrics {
+    pub(super) fn new(common: CommonLabels, label_sets_max: usize) -> Self {
+        Self {
+            common,
+            series: series::Registry::new(label_sets_max),
+        }
+    }
+}
+
+impl fmt::Debug for ConnectionMetrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ConnectionMetrics").finish_non_exhaustive()
+    }
+}
+
+impl Collector for ConnectionMetrics {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let all = self.series.exposed();
+        let mut counter = |name, help, value: &dyn Fn(&Series, ResponseFlags) -> Option<u64>| {
+            let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+            for series in &all {
+                for flags in ResponseFlags::ALL {
+                    let Some(value) = value(series, flags) else {
+                        continue;
+                    };
+                    let outcome = Outcome {
+                        protocol: "tcp",
+                        codes: None,
+                        flags: flags.as_str(),
+                    };
+                    let labels = Exposed::new(&self.common, &series.labels, outcome);
+                    ConstCounter::new(value).encode(family.encode_family(&labels)?)?;
+                }
+            }
+            Ok::<(), fmt::Error>(())
+        };
+        let plain =
+            |flags, value: &AtomicU64| (flags == ResponseFlags::None).then(|| value.load(Relaxed));
+        counter(
+            "istio_tcp_connections_opened",
+            "TCP connections opened.",
+            &|series, flags| plain(flags, &series.counters.opened),
+        )?;
+        counter(
+            "istio_tcp_connections_closed",
+            "TCP connections closed, by how they ended.",
+            &|series, flags| {
+                let count = series.counters.closed[flags as usize].load(Relaxed);
+                (count > 0 || flags == ResponseFlags::None).then_some(count)
+            },
+        )?;
+        counter(
+            "istio_tcp_sent_bytes",
+            "Bytes sent in response: from the destination to the source.",
+            &|series, flags| plain(flags, &series.counters.sent),
+        )?;
+        counter(
+            "istio_tcp_received_bytes",
+            "Bytes received in request: from the source to the destination.",
+            &|series, flags| plain(flags, &series.counters.received),
+        )
     }
 }
 

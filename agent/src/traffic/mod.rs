@@ -1,1 +1,17 @@
 //! Pure decisions on a request: no runtime, no clock, no kernel. A feature is one file.
+//!
+//! Where chance decides, the caller passes 64 random bits; where time does, the time.
+
+pub mod affinity;
+pub mod balance;
+pub mod cors;
+pub mod detect;
+pub mod matching;
+pub mod mirror;
+pub mod modify;
+pub mod normalize;
+mod random;
+pub mod redirect;
+pub mod request;
+pub mod rewrite;
+pub mod split;

@@ -56,3 +56,39 @@ pub const CONNECTIONS_MAX: usize = 131_072;
 
 /// How much is read at once.
 pub const READ_BYTES_MAX: usize = 256 << 10;
+
+/// From the first byte of a request's head to its end.
+pub const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
+/// A request's line and fields together, in HTTP/1.1 and as HTTP/2 counts it.
+pub const HEADER_BYTES_MAX: usize = 64 << 10;
+/// Fields of a request's or an answer's head.
+pub const HEADERS_MAX: usize = 128;
+/// A request's target; longer ones get 414.
+pub const URI_BYTES_MAX: usize = 16 << 10;
+/// What HTTP/1.1 reads ahead of one connection.
+pub const READ_AHEAD_BYTES_MAX: usize = 128 << 10;
+/// How long dialling waits for the client's first byte, where nothing says what it speaks.
+pub const FIRST_BYTE_WAIT: Duration = Duration::from_millis(100);
+
+/// HTTP/2 with applications: windows of a stream and of a connection.
+pub const APP_STREAM_WINDOW_BYTES: u32 = 1 << 20;
+pub const APP_CONNECTION_WINDOW_BYTES: u32 = 4 << 20;
+/// Requests that an application may have open on one HTTP/2 connection.
+pub const APP_STREAMS_MAX: u32 = 1024;
+
+/// Connections to applications and plain endpoints that one thread keeps, in use and idle.
+pub const UPSTREAMS_MAX: usize = 16_384;
+/// Idle ones among them for one source, destination and protocol.
+pub const IDLE_UPSTREAMS_PER_KEY_MAX: usize = 256;
+/// HTTP/2 connections for one source and destination.
+pub const HTTP2_UPSTREAMS_PER_KEY_MAX: usize = 16;
+/// An idle connection is closed after this: sooner than most servers do it.
+pub const UPSTREAM_IDLE_TIMEOUT: Duration = Duration::from_secs(4);
+/// Mirrored requests that one thread has under way; more are left out and counted.
+pub const MIRRORS_MAX: usize = 1024;
+/// How long a mirrored request may take when its rule says nothing.
+pub const MIRROR_TIMEOUT: Duration = Duration::from_secs(30);
+/// What of a request's body is kept for its mirrors while they lag; past it they are given up.
+pub const MIRROR_LAG_BYTES_MAX: usize = 1 << 20;
+/// Destinations of which a thread remembers that the server speaks first.
+pub const SERVER_FIRST_MAX: usize = 4096;

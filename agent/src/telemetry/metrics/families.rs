@@ -163,6 +163,7 @@ pub(super) struct Connections {
     pub(super) draining: Gauge,
     /// By `Reason as usize`.
     pub(super) failures: Vec<Counter>,
+    pub(super) request_failures: Vec<Counter>,
     pub(super) limits_reached: Family<LimitLabel, Counter>,
 }
 
@@ -179,7 +180,16 @@ impl Connections {
                 "weir_drain_connections",
                 "Connections that a drain still waits for",
             ),
-            failures: failures(registry),
+            failures: failures(
+                registry,
+                "weir_connection_failures",
+                "Connections that did not end as their two ends wanted",
+            ),
+            request_failures: failures(
+                registry,
+                "weir_request_failures",
+                "Requests that did not end as their two ends wanted",
+            ),
             limits_reached: family(
                 registry,
                 "weir_limits_reached",
@@ -189,14 +199,10 @@ impl Connections {
     }
 }
 
-/// One counter for each reason, so that a connection's end costs no look-up. Reasons that have
+/// One counter for each reason, so that an end costs no look-up. Reasons that have
 /// not come up are exposed as zero: an alert's `rate()` sees the first one.
-fn failures(registry: &mut Registry) -> Vec<Counter> {
-    let counters: Family<ReasonLabel, Counter> = family(
-        registry,
-        "weir_connection_failures",
-        "Connections that did not end as their two ends wanted",
-    );
+fn failures(registry: &mut Registry, name: &str, help: &str) -> Vec<Counter> {
+    let counters: Family<ReasonLabel, Counter> = family(registry, name, help);
     let of = |reason: Reason| match reason.is_ok() {
         true => Counter::default(),
         false => counters.get_or_create_owned(&ReasonLabel {
@@ -243,7 +249,7 @@ impl Losses {
             series_overflow: metric(
                 registry,
                 "weir_metrics_series_overflow",
-                "Connections counted under unknown because there are too many label sets",
+                "Connections and requests counted under unknown because there are too many label sets",
             ),
             access_log_dropped: metric(
                 registry,

@@ -26,3 +26,34 @@ fn only_a_good_end_has_no_flag() {
         assert_eq!(reason.response_flags() == "-", reason.is_ok(), "{reason}");
     }
 }
+
+#[test]
+fn what_weir_answers_fits_to_the_reason() {
+    for (reason, http, grpc) in [
+        (Reason::Ok, 200, 0),
+        (Reason::PolicyDenied, 403, 7),
+        (Reason::NoRoute, 404, 12),
+        (Reason::BackendNotFound, 500, 14),
+        (Reason::NoHealthyEndpoint, 503, 14),
+        (Reason::ConnectTimeout, 503, 14),
+        (Reason::LimitReached, 503, 14),
+        (Reason::UpstreamReset, 502, 14),
+        (Reason::UpstreamProtocol, 502, 14),
+        (Reason::RequestTimeout, 504, 4),
+        (Reason::BackendTimeout, 504, 4),
+        (Reason::BadRequest, 400, 13),
+        (Reason::UriTooLong, 414, 13),
+        (Reason::HeadersTooLarge, 431, 13),
+        (Reason::HeaderTimeout, 408, 13),
+        (Reason::Internal, 500, 13),
+    ] {
+        assert_eq!(reason.http_status().as_u16(), http, "{reason}");
+        assert_eq!(reason.grpc_status(), grpc, "{reason}");
+    }
+    for reason in Reason::ALL {
+        let failed =
+            reason.http_status().is_client_error() || reason.http_status().is_server_error();
+        assert_eq!(failed, !reason.is_ok(), "{reason}");
+        assert_eq!(reason.grpc_status() == 0, reason.is_ok(), "{reason}");
+    }
+}

@@ -1,10 +1,15 @@
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::AtomicBool;
 
 use super::*;
 use crate::{
-    model::mesh::{AccessLog, AccessLogFormat, AccessLogMode},
+    model::{
+        mesh::{AccessLog, AccessLogFormat, AccessLogMode},
+        pod::Workload,
+        service::ServiceState,
+    },
     telemetry::{
-        Settings, Telemetry,
+        PodKey, Settings, Telemetry,
+        series::CACHE_ENTRIES_MAX,
         testing::{address, dial, id, service, telemetry, telemetry_with, workload},
     },
 };
@@ -277,7 +282,7 @@ fn a_worker_remembers_what_it_resolved() {
         let web = workload("web", &format!("web-{index}"), &[]);
         records.push(worker.open(dial(&client, &web)));
     }
-    assert!(worker.0.cache.borrow().series.len() <= CACHE_ENTRIES_MAX);
+    assert!(worker.0.tcp.borrow().len() <= CACHE_ENTRIES_MAX);
     assert_eq!(telemetry.value(OPENED, &[]), Some(records.len() as f64));
     for record in records {
         record.finish(Reason::Ok, None);
@@ -300,13 +305,13 @@ fn a_change_of_endpoints_does_not_miss_the_cache() {
         endpoints: Vec::new(),
     }));
     worker.open(info.clone()).finish(Reason::Ok, None);
-    assert_eq!(worker.0.cache.borrow().series.len(), 1);
+    assert_eq!(worker.0.tcp.borrow().len(), 1);
     info.service = Some(service("web"));
     worker.open(info.clone()).finish(Reason::Ok, None);
-    assert_eq!(worker.0.cache.borrow().series.len(), 2);
+    assert_eq!(worker.0.tcp.borrow().len(), 2);
     info.source_principal = Some(id("somebody"));
     worker.open(info).finish(Reason::Ok, None);
-    assert_eq!(worker.0.cache.borrow().series.len(), 3);
+    assert_eq!(worker.0.tcp.borrow().len(), 3);
     let text = telemetry.text();
     assert_eq!(
         text.lines().filter(|line| line.starts_with(OPENED)).count(),

@@ -18,6 +18,8 @@ pub struct Supervision {
     clock: Rc<Cell<u32>>,
     active_at: Cell<u32>,
     half_closed: Cell<bool>,
+    /// Since when a request's head has been coming in.
+    head_since: Cell<Option<u32>>,
     ended: Cell<Option<Reason>>,
     waker: RefCell<Option<Waker>>,
 }
@@ -28,6 +30,7 @@ impl Supervision {
             active_at: Cell::new(clock.get()),
             clock,
             half_closed: Cell::new(false),
+            head_since: Cell::new(None),
             ended: Cell::new(None),
             waker: RefCell::new(None),
         }
@@ -73,7 +76,24 @@ impl Supervision {
         self.half_closed.set(half_closed);
     }
 
-    pub(super) fn touch(&self) {
+    /// The first byte of a request's head has come, or further ones.
+    pub fn head_began(&self) {
+        if self.head_since.get().is_none() {
+            self.head_since.set(Some(self.clock.get()));
+        }
+    }
+
+    pub fn head_ended(&self) {
+        self.head_since.set(None);
+    }
+
+    /// Ticks since the head began that is still not complete.
+    pub fn head_ticks(&self) -> Option<u32> {
+        Some(self.clock.get().wrapping_sub(self.head_since.get()?))
+    }
+
+    /// A byte has passed.
+    pub fn touch(&self) {
         self.active_at.set(self.clock.get());
     }
 }

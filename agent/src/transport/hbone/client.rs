@@ -15,7 +15,13 @@ use tokio::{
     time::{Instant, sleep_until, timeout},
 };
 
-use super::{cork::cork, forwarded::Forwarded, keepalive, pool::PoolKey};
+use super::{
+    cork::cork,
+    forwarded::Forwarded,
+    keepalive,
+    pool::PoolKey,
+    request::{Exchange, RequestError},
+};
 use crate::{
     identity::Material,
     model::{limits::HBONE_PORT, seams::PodNet},
@@ -24,7 +30,7 @@ use crate::{
         copy::TunnelIo,
         dial::{DialError, dial},
         limits::*,
-        tls::{self, TlsError},
+        tls::{self, TlsError, Wire},
     },
 };
 
@@ -73,6 +79,7 @@ impl TunnelError {
 /// A connection to a peer's agent.
 pub struct Tunnel {
     requests: RefCell<SendRequest<Bytes>>,
+    wire: Wire,
     streams: Cell<usize>,
     closed: Cell<bool>,
     /// Told when the last stream ends.
@@ -94,7 +101,7 @@ impl Tunnel {
         let tcp = dial(net, to, None, CONNECT_TIMEOUT)
             .await
             .map_err(TunnelError::Dial)?;
-        let stream = tls::connect(tcp, material, &key.destination_identity)
+        let (stream, wire) = tls::connect(tcp, material, &key.destination_identity)
             .await
             .map_err(|error| {
                 metrics.tls_handshake_failed(TlsSide::Client, error.failure.as_str());
@@ -113,11 +120,12 @@ impl Tunnel {
         let handshake = timeout(TLS_HANDSHAKE_TIMEOUT, uncork.drive(handshake));
         let (requests, mut connection) = match handshake.await {
             Ok(Ok(pair)) => pair,
-            Ok(Err(error)) => return Err(refused_after_handshake(error, metrics)),
+            Ok(Err(error)) => return Err(refused_after_handshake(&error, metrics)),
             Err(_elapsed) => return Err(TunnelError::NoAnswer),
         };
         let tunnel = Rc::new(Self {
             requests: RefCell::new(requests),
+            wire,
             streams: Cell::new(0),
             closed: Cell::new(false),
             idle: Notify::new(),
@@ -138,6 +146,44 @@ impl Tunnel {
             on_end(&running);
         });
         Ok(tunnel)
+    }
+
+    pub fn wire(&self) -> Wire {
+        self.wire
+    }
+
+    /// Opens a stream with an HTTP request, to a peer that speaks [`Wire::Weir`]. What of the
+    /// body there is goes through the stream.
+    pub async fn request(
+        self: &Rc<Self>,
+        request: Request<()>,
+        end_of_stream: bool,
+        metrics: &Metrics,
+    ) -> Result<Exchange, RequestError> {
+        let held = Held::new(self, metrics);
+        let requests = self.requests.borrow().clone();
+        let sent = match requests.ready().await {
+            Ok(mut requests) => requests.send_request(request, end_of_stream),
+            Err(error) => Err(error),
+        };
+        match sent {
+            Ok((response, send)) => Ok(Exchange {
+                response,
+                send,
+                held,
+            }),
+            Err(error) => {
+                self.note(&error);
+                Err(RequestError::of(error, metrics))
+            }
+        }
+    }
+
+    /// A connection that failed takes no further streams.
+    pub fn note(&self, error: &h2::Error) {
+        if error.is_io() || error.is_go_away() || !error.is_reset() {
+            self.retire();
+        }
     }
 
     /// Streams that are open on it.
@@ -164,7 +210,7 @@ impl Tunnel {
         metrics: &Metrics,
     ) -> Result<OpenTunnel, TunnelError> {
         let held = Held::new(self, metrics);
-        let request = wanted.request()?;
+        let request = wanted.head()?;
         let answer = async {
             let requests = self.requests.borrow().clone();
             let mut requests = requests.ready().await?;
@@ -175,10 +221,8 @@ impl Tunnel {
             Ok(Ok(pair)) => pair,
             Ok(Err(error)) => {
                 let error: h2::Error = error;
-                if error.is_io() || error.is_go_away() || !error.is_reset() {
-                    self.retire();
-                }
-                return Err(refused_after_handshake(error, metrics));
+                self.note(&error);
+                return Err(refused_after_handshake(&error, metrics));
             }
             Err(_elapsed) => return Err(TunnelError::NoAnswer),
         };
@@ -212,7 +256,7 @@ impl Tunnel {
 
 /// In TLS 1.3 a server refuses the client's certificate only after the client's handshake is done:
 /// the refusal arrives with the first read.
-fn refused_after_handshake(error: h2::Error, metrics: &Metrics) -> TunnelError {
+pub(super) fn refused_after_handshake(error: &h2::Error, metrics: &Metrics) -> TunnelError {
     match error.get_io() {
         Some(io)
             if io
@@ -238,7 +282,7 @@ pub struct Connect<'a> {
 }
 
 impl Connect<'_> {
-    fn request(&self) -> Result<Request<()>, TunnelError> {
+    fn head(&self) -> Result<Request<()>, TunnelError> {
         let invalid = |error: http::Error| TunnelError::Http2(error.to_string());
         let authority =
             Uri::try_from(self.destination.to_string()).map_err(|error| invalid(error.into()))?;

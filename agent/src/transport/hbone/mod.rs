@@ -3,6 +3,8 @@
 pub mod client;
 mod cork;
 pub mod forwarded;
+pub mod io;
 pub mod keepalive;
 pub mod pool;
+pub mod request;
 pub mod server;

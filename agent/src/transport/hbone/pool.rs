@@ -90,7 +90,7 @@ impl Pool {
     }
 
     /// A tunnel with room, and whether it was there before.
-    async fn tunnel(
+    pub async fn tunnel(
         &self,
         key: &PoolKey,
         dialler: &Dialler,

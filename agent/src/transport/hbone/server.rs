@@ -13,7 +13,10 @@ use super::{
     forwarded::Forwarded,
     keepalive,
 };
-use crate::transport::{limits::*, tls::ServerStream};
+use crate::transport::{
+    limits::*,
+    tls::{ServerStream, Wire},
+};
 
 /// What a peer asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,11 +67,25 @@ impl Incoming {
     }
 }
 
-/// Serves a connection until it ends. `handle` is run as a task for each CONNECT; `drain` ends the
+/// An HTTP request of a peer that speaks `weir/1`.
+pub struct PeerRequest {
+    pub request: Request<RecvStream>,
+    pub respond: SendResponse<Bytes>,
+}
+
+/// What a peer opens a stream for.
+pub enum PeerStream {
+    Connect(Incoming),
+    /// On [`Wire::Weir`] alone.
+    Request(PeerRequest),
+}
+
+/// Serves a connection until it ends. `handle` is run as a task for each stream; `drain` ends the
 /// connection in order: streams that are open go on, new ones go elsewhere.
 pub async fn serve<H>(
     stream: ServerStream,
-    handle: impl Fn(Incoming) -> H,
+    wire: Wire,
+    handle: impl Fn(PeerStream) -> H,
     drain: impl Future<Output = ()>,
 ) -> Result<(), h2::Error>
 where
@@ -89,12 +106,15 @@ where
         Ok(connection) => connection?,
         Err(_elapsed) => return Ok(()),
     };
-    uncork.drive(serve_streams(connection, handle, drain)).await
+    uncork
+        .drive(serve_streams(connection, wire, handle, drain))
+        .await
 }
 
 async fn serve_streams<H>(
     mut connection: h2::server::Connection<Corked<ServerStream>, Bytes>,
-    handle: impl Fn(Incoming) -> H,
+    wire: Wire,
+    handle: impl Fn(PeerStream) -> H,
     drain: impl Future<Output = ()>,
 ) -> Result<(), h2::Error>
 where
@@ -109,8 +129,11 @@ where
                 None => return Ok(()),
                 Some(Err(error)) => return Err(error),
                 Some(Ok((request, respond))) => {
-                    if let Some(incoming) = read_request(request, respond) {
-                        tokio::task::spawn_local(handle(incoming));
+                    if wire == Wire::Weir && request.method() != Method::CONNECT {
+                        let request = PeerRequest { request, respond };
+                        tokio::task::spawn_local(handle(PeerStream::Request(request)));
+                    } else if let Some(incoming) = read_request(request, respond) {
+                        tokio::task::spawn_local(handle(PeerStream::Connect(incoming)));
                     }
                 }
             },

@@ -1,10 +1,9 @@
-//! The labels of Istio's standard TCP metrics.
+//! The labels of Istio's standard metrics, and the ends of a connection that they come from.
 
-use std::{fmt, sync::Arc};
+use std::{borrow::Cow, fmt, sync::Arc};
 
 use prometheus_client::encoding::{EncodeLabel, EncodeLabelSet, LabelSetEncoder};
 
-use super::super::reason::ResponseFlags;
 use crate::model::{names::ObjectName, pod::Workload, spiffe::SpiffeId};
 
 /// The value of every label of which nothing is known.
@@ -104,7 +103,7 @@ pub(super) struct TrafficLabels {
 
 impl TrafficLabels {
     /// What remains of a label set once there are too many.
-    pub(super) fn overflow(reporter: Reporter) -> Self {
+    pub(super) fn unknown(reporter: Reporter) -> Self {
         Self {
             reporter,
             source: Peer::default(),
@@ -124,12 +123,73 @@ pub(super) struct CommonLabels {
     pub(super) cluster_domain: Arc<str>,
 }
 
-/// A label set on its way into the exposition.
+/// What the labels say of how it went.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Outcome {
+    /// `request_protocol`
+    pub(super) protocol: &'static str,
+    /// Of requests: `response_code` and `grpc_response_status`, which is empty where there is none.
+    pub(super) codes: Option<(Code, Code)>,
+    pub(super) flags: &'static str,
+}
+
+/// The value of a label that is a number.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Code {
+    Number(u16),
+    Unknown,
+    Empty,
+}
+
+/// A label set on its way into the exposition. Made once and written for each of its samples.
 #[derive(Debug)]
 pub(super) struct Exposed<'a> {
-    pub(super) common: &'a CommonLabels,
-    pub(super) labels: &'a TrafficLabels,
-    pub(super) flags: ResponseFlags,
+    common: &'a CommonLabels,
+    labels: &'a TrafficLabels,
+    service_host: Cow<'static, str>,
+    pub(super) outcome: Outcome,
+}
+
+impl<'a> Exposed<'a> {
+    pub(super) fn new(
+        common: &'a CommonLabels,
+        labels: &'a TrafficLabels,
+        outcome: Outcome,
+    ) -> Self {
+        let host = |service| service_host(service, &common.cluster_domain).into();
+        Self {
+            common,
+            labels,
+            service_host: labels.service.as_ref().map_or(UNKNOWN.into(), host),
+            outcome,
+        }
+    }
+
+    fn peer(
+        &self,
+        encoder: &mut LabelSetEncoder<'_>,
+        keys: &[&'static str; 8],
+        peer: &Peer,
+    ) -> fmt::Result {
+        let principal = peer.principal.as_ref().map_or(UNKNOWN, SpiffeId::as_str);
+        let mut values = [UNKNOWN; 8];
+        if let Some(workload) = &peer.workload {
+            values = [
+                &*workload.name,
+                &workload.namespace,
+                UNKNOWN,
+                workload.app.as_deref().unwrap_or(UNKNOWN),
+                workload.version.as_deref().unwrap_or(UNKNOWN),
+                &self.common.cluster,
+                &workload.canonical_service,
+                workload.canonical_revision.as_deref().unwrap_or("latest"),
+            ];
+        }
+        values[2] = principal;
+        keys.iter()
+            .zip(values)
+            .try_for_each(|(key, value)| put(encoder, key, value))
+    }
 }
 
 impl EncodeLabelSet for Exposed<'_> {
@@ -138,58 +198,21 @@ impl EncodeLabelSet for Exposed<'_> {
         put(encoder, "reporter", labels.reporter.as_str())?;
         self.peer(encoder, &SOURCE_KEYS, &labels.source)?;
         self.peer(encoder, &DESTINATION_KEYS, &labels.destination)?;
-        let (host, name, namespace) = match &labels.service {
-            Some(service) => (
-                service_host(service, &self.common.cluster_domain),
-                service.name.as_ref(),
-                service.namespace.as_ref(),
-            ),
-            None => (UNKNOWN.to_owned(), UNKNOWN, UNKNOWN),
+        let (name, namespace) = match &labels.service {
+            Some(service) => (service.name.as_ref(), service.namespace.as_ref()),
+            None => (UNKNOWN, UNKNOWN),
         };
-        put(encoder, "destination_service", &host)?;
+        put(encoder, "destination_service", &self.service_host)?;
         put(encoder, "destination_service_name", name)?;
         put(encoder, "destination_service_namespace", namespace)?;
-        put(encoder, "request_protocol", "tcp")?;
-        put(encoder, "response_flags", self.flags.as_str())?;
+        put(encoder, "request_protocol", self.outcome.protocol)?;
+        if let Some((response, grpc)) = self.outcome.codes {
+            put_code(encoder, "response_code", response)?;
+            put_code(encoder, "grpc_response_status", grpc)?;
+        }
+        put(encoder, "response_flags", self.outcome.flags)?;
         let security = labels.security.map_or(UNKNOWN, SecurityPolicy::as_str);
         put(encoder, "connection_security_policy", security)
-    }
-}
-
-impl Exposed<'_> {
-    fn peer(
-        &self,
-        encoder: &mut LabelSetEncoder<'_>,
-        keys: &[&'static str; 8],
-        peer: &Peer,
-    ) -> fmt::Result {
-        let workload = peer.workload.as_ref();
-        let of = |value: Option<&Arc<str>>| value.map_or(UNKNOWN, |v| v.as_ref()).to_owned();
-        let revision = workload.map(|w| w.canonical_revision.as_deref().unwrap_or("latest"));
-        put(encoder, keys[0], &of(workload.map(|w| &w.name)))?;
-        put(encoder, keys[1], &of(workload.map(|w| &w.namespace)))?;
-        put(
-            encoder,
-            keys[2],
-            peer.principal.as_ref().map_or(UNKNOWN, SpiffeId::as_str),
-        )?;
-        put(encoder, keys[3], &of(workload.and_then(|w| w.app.as_ref())))?;
-        put(
-            encoder,
-            keys[4],
-            &of(workload.and_then(|w| w.version.as_ref())),
-        )?;
-        put(
-            encoder,
-            keys[5],
-            &of(workload.map(|_| &self.common.cluster)),
-        )?;
-        put(
-            encoder,
-            keys[6],
-            &of(workload.map(|w| &w.canonical_service)),
-        )?;
-        put(encoder, keys[7], revision.unwrap_or(UNKNOWN))
     }
 }
 
@@ -215,12 +238,20 @@ const DESTINATION_KEYS: [&str; 8] = [
     "destination_canonical_revision",
 ];
 
-fn put(encoder: &mut LabelSetEncoder<'_>, key: &str, value: &str) -> fmt::Result {
+pub(super) fn put(encoder: &mut LabelSetEncoder<'_>, key: &str, value: &str) -> fmt::Result {
     (key, value).encode(encoder.encode_label())
 }
 
+fn put_code(encoder: &mut LabelSetEncoder<'_>, key: &str, code: Code) -> fmt::Result {
+    match code {
+        Code::Number(number) => (key, number).encode(encoder.encode_label()),
+        Code::Unknown => put(encoder, key, UNKNOWN),
+        Code::Empty => put(encoder, key, ""),
+    }
+}
+
 /// `name.namespace.svc.cluster.local`.
-pub(in super::super) fn service_host(service: &ObjectName, cluster_domain: &str) -> String {
+pub(super) fn service_host(service: &ObjectName, cluster_domain: &str) -> String {
     format!(
         "{}.{}.svc.{cluster_domain}",
         service.name, service.namespace

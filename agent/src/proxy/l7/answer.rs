@@ -1,0 +1,119 @@
+//! What Weir itself answers: a status, a short text, and why, for people with curl.
+
+use std::borrow::Cow;
+
+use http::{HeaderName, HeaderValue, Response, StatusCode, header};
+
+use super::body::Body;
+use crate::telemetry::Reason;
+
+/// Why Weir answered in the application's place. Never passed on from an application.
+pub(super) const REASON: HeaderName = HeaderName::from_static("x-weir-reason");
+
+/// A request that goes no further.
+#[derive(Debug)]
+pub(in crate::proxy) struct Refusal {
+    pub(super) reason: Reason,
+    pub(super) detail: Cow<'static, str>,
+}
+
+impl Refusal {
+    pub(super) fn new(reason: Reason, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            reason,
+            detail: detail.into(),
+        }
+    }
+}
+
+/// Who asks, as far as the answer depends on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Asker {
+    pub(super) grpc: bool,
+    /// An enrolled pod is told why; others get the status alone.
+    pub(super) of_the_mesh: bool,
+}
+
+pub(super) fn refuse(refusal: &Refusal, asker: Asker) -> Response<Body> {
+    let status = refusal.reason.http_status();
+    let mut response = if asker.grpc {
+        grpc(refusal, asker.of_the_mesh)
+    } else {
+        plain(refusal, status, asker.of_the_mesh)
+    };
+    if asker.of_the_mesh {
+        let reason = HeaderValue::from_static(refusal.reason.as_str());
+        response.headers_mut().insert(REASON, reason);
+    }
+    response
+}
+
+fn plain(refusal: &Refusal, status: StatusCode, told_why: bool) -> Response<Body> {
+    let text = match told_why {
+        true => format!("weir: {}: {}\n", refusal.reason, refusal.detail),
+        false => format!("{}\n", status.canonical_reason().unwrap_or_default()),
+    };
+    let length = text.len();
+    let mut response = Response::new(Body::text(text));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("text/plain; charset=utf-8"),
+    );
+    headers.insert(header::CONTENT_LENGTH, length.into());
+    response
+}
+
+/// Trailers alone, as gRPC over HTTP/2 has it: status 200, the outcome in the head.
+fn grpc(refusal: &Refusal, told_why: bool) -> Response<Body> {
+    let mut response = Response::new(Body::Empty);
+    let headers = response.headers_mut();
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/grpc"),
+    );
+    headers.insert("grpc-status", refusal.reason.grpc_status().into());
+    if told_why {
+        let message = percent_encoded(&format!("weir: {}: {}", refusal.reason, refusal.detail));
+        if let Ok(message) = HeaderValue::try_from(message) {
+            headers.insert("grpc-message", message);
+        }
+    }
+    response
+}
+
+/// `grpc-message` (gRPC over HTTP/2, "Responses"): printable ASCII but the percent sign as it is.
+fn percent_encoded(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b' '..=b'$' | b'&'..=b'~' => out.push(char::from(byte)),
+            other => out.push_str(&format!("%{other:02X}")),
+        }
+    }
+    out
+}
+
+/// The whole of an answer as it goes over an HTTP/1.1 connection that is closed afterwards.
+pub(super) fn to_bytes(response: Response<Body>) -> Vec<u8> {
+    let (parts, body) = response.into_parts();
+    let status = parts.status;
+    let mut out = format!(
+        "HTTP/1.1 {} {}\r\nconnection: close\r\n",
+        status.as_str(),
+        status.canonical_reason().unwrap_or_default()
+    )
+    .into_bytes();
+    for (name, value) in &parts.headers {
+        out.extend_from_slice(name.as_str().as_bytes());
+        out.extend_from_slice(b": ");
+        out.extend_from_slice(value.as_bytes());
+        out.extend_from_slice(b"\r\n");
+    }
+    out.extend_from_slice(b"\r\n");
+    if let Body::Full(text) = body {
+        out.extend_from_slice(&text);
+    }
+    out
+}

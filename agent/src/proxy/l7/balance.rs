@@ -1,0 +1,145 @@
+//! Which endpoint a request goes to: what this thread knows of each endpoint's load, and the choice.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::HashMap,
+    rc::Rc,
+    time::Duration,
+};
+
+use foldhash::fast::RandomState;
+use tokio::time::Instant;
+
+use crate::{
+    model::service::{Endpoint, EndpointSet},
+    traffic::balance::{self, ewma::Ewma},
+};
+
+/// Endpoints whose load a thread remembers; past it those without requests are forgotten.
+const LOADS_MAX: usize = 16_384;
+
+/// The loads of the endpoints that this thread has sent requests to.
+pub(in crate::proxy) struct Balancer {
+    loads: RefCell<HashMap<Endpoint, Rc<Load>, RandomState>>,
+    started: Instant,
+    random: Cell<u64>,
+}
+
+struct Load {
+    latency: RefCell<Ewma>,
+    pending: Cell<u32>,
+}
+
+/// A request that an endpoint is busy with; its answer's head is what latency means.
+pub(super) struct InFlight {
+    load: Rc<Load>,
+    began: Instant,
+    started: Instant,
+    answered: bool,
+}
+
+impl Balancer {
+    pub(in crate::proxy) fn new(seed: u64) -> Self {
+        Self {
+            loads: RefCell::default(),
+            started: Instant::now(),
+            random: Cell::new(seed | 1),
+        }
+    }
+
+    /// Good enough for choices, and cheap (xorshift64*).
+    pub(super) fn random(&self) -> u64 {
+        let mut x = self.random.get();
+        x ^= x >> 12;
+        x ^= x << 25;
+        x ^= x >> 27;
+        self.random.set(x);
+        x.wrapping_mul(0x2545_F491_4F6C_DD1D)
+    }
+
+    /// The better of two usable endpoints, less those that were tried already.
+    pub(super) fn choose(&self, set: &EndpointSet, tried: &[Endpoint]) -> Option<Endpoint> {
+        let usable = set.usable();
+        if tried.is_empty() {
+            return match usable {
+                [] => None,
+                [only] => Some(*only),
+                several => Some(self.better_of_two(several)),
+            };
+        }
+        let left: Vec<Endpoint> = usable
+            .iter()
+            .filter(|endpoint| !tried.contains(endpoint))
+            .copied()
+            .collect();
+        match left.as_slice() {
+            [] => None,
+            [only] => Some(*only),
+            several => Some(self.better_of_two(several)),
+        }
+    }
+
+    fn better_of_two(&self, endpoints: &[Endpoint]) -> Endpoint {
+        let (one, other) = balance::ewma::p2c(endpoints.len(), self.random());
+        let (one, other) = (endpoints[one], endpoints[other]);
+        let (a, b) = (self.cost(one), self.cost(other));
+        if balance::ewma::prefers_first(a, b, self.random()) {
+            one
+        } else {
+            other
+        }
+    }
+
+    fn cost(&self, endpoint: Endpoint) -> f64 {
+        let loads = self.loads.borrow();
+        match loads.get(&endpoint) {
+            Some(load) => {
+                let now = self.started.elapsed();
+                load.latency.borrow().cost(now, load.pending.get())
+            }
+            None => Ewma::new().cost(Duration::ZERO, 0),
+        }
+    }
+
+    /// The endpoint gets a request.
+    pub(super) fn begin(&self, endpoint: Endpoint) -> InFlight {
+        let mut loads = self.loads.borrow_mut();
+        if loads.len() >= LOADS_MAX && !loads.contains_key(&endpoint) {
+            loads.retain(|_, load| load.pending.get() > 0);
+        }
+        let load = loads.entry(endpoint).or_insert_with(|| {
+            Rc::new(Load {
+                latency: RefCell::new(Ewma::new()),
+                pending: Cell::new(0),
+            })
+        });
+        load.pending.set(load.pending.get() + 1);
+        InFlight {
+            load: Rc::clone(load),
+            began: Instant::now(),
+            started: self.started,
+            answered: false,
+        }
+    }
+}
+
+impl InFlight {
+    pub(super) fn answered(&mut self) {
+        if !self.answered {
+            self.answered = true;
+            let now = Instant::now();
+            self.load
+                .latency
+                .borrow_mut()
+                .record(now.duration_since(self.began), now.duration_since(self.started));
+        }
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        // One that never answered took this long at least.
+        self.answered();
+        self.load.pending.set(self.load.pending.get().saturating_sub(1));
+    }
+}

@@ -1,0 +1,307 @@
+//! Bodies on their way through: one type, whatever they came in by.
+
+use std::{
+    cell::Cell,
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use h2::RecvStream;
+use http::HeaderMap;
+use http_body::{Frame, SizeHint};
+use hyper::body::{Body as _, Incoming};
+use thiserror::Error;
+use tokio::time::Sleep;
+
+use crate::{
+    telemetry::{Reason, RequestRecord},
+    transport::hbone::{client::Held, request},
+};
+
+use super::{
+    mirror::{Mirrored, Mirroring},
+    pool::Lease,
+    send::Pumping,
+};
+
+/// The body of a request or of an answer.
+#[derive(Default)]
+pub(in crate::proxy) enum Body {
+    #[default]
+    Empty,
+    Full(Bytes),
+    Incoming(Incoming),
+    /// From a peer that speaks `weir/1`.
+    Peer(RecvStream),
+    /// A request's, whose bytes are counted.
+    Counted(Box<Counted>),
+    /// A request's, with its copies for mirrors.
+    Mirroring(Box<Mirroring>),
+    /// Such a copy.
+    Mirrored(Mirrored),
+    /// An answer's, at whose end the request is over.
+    Answer(Box<Answer>),
+}
+
+#[derive(Debug, Error)]
+pub(in crate::proxy) enum BodyError {
+    #[error(transparent)]
+    Http(#[from] hyper::Error),
+    #[error(transparent)]
+    Peer(#[from] h2::Error),
+    #[error("the time for the whole answer is over")]
+    TimedOut,
+    #[error("the mirror lags too far behind, or the request broke")]
+    Lagging,
+}
+
+impl Body {
+    /// Without what needs no carrying.
+    pub(super) fn of_request(incoming: Incoming) -> Self {
+        if incoming.is_end_stream() {
+            Self::Empty
+        } else {
+            Self::Incoming(incoming)
+        }
+    }
+
+    pub(super) fn of_peer(stream: RecvStream) -> Self {
+        if stream.is_end_stream() {
+            Self::Empty
+        } else {
+            Self::Peer(stream)
+        }
+    }
+
+    pub(super) fn text(text: String) -> Self {
+        Self::Full(text.into())
+    }
+
+    /// An answer's. Without a body it is over at once.
+    pub(super) fn answer(mut answer: Answer) -> Self {
+        if answer.body.is_end_stream() {
+            answer.end(Reason::Ok, None);
+        }
+        Self::Answer(Box::new(answer))
+    }
+
+    /// Counts what passes; a body that is not there costs nothing.
+    pub(super) fn counted(self) -> (Self, Option<Rc<Cell<u64>>>) {
+        if matches!(self, Self::Empty) {
+            return (self, None);
+        }
+        let bytes = Rc::new(Cell::new(0));
+        let counted = Counted {
+            body: self,
+            bytes: Rc::clone(&bytes),
+        };
+        (Self::Counted(Box::new(counted)), Some(bytes))
+    }
+}
+
+pub(in crate::proxy) struct Counted {
+    body: Body,
+    bytes: Rc<Cell<u64>>,
+}
+
+/// What an answer's body holds until its end.
+pub(in crate::proxy) struct Answer {
+    pub(super) body: Body,
+    pub(super) record: Option<RequestRecord>,
+    /// Bytes of the request's body, which may still be on their way.
+    pub(super) received: Option<Rc<Cell<u64>>>,
+    /// When the whole answer must have been passed on, and what it means that it was not.
+    pub(super) deadline: Option<(Pin<Box<Sleep>>, Reason)>,
+    /// What the upstream's connection needs to know of the end.
+    pub(super) keep: Keep,
+    /// The destination's agent answered in the application's place.
+    pub(super) failed: Option<Reason>,
+    /// Whatever else is to be told of the end by being dropped.
+    pub(super) guards: Guards,
+}
+
+/// How the answer came, and is kept coming.
+#[derive(Default)]
+pub(super) enum Keep {
+    #[default]
+    Nothing,
+    /// A pooled connection: back to the pool at the end.
+    Lease(Lease),
+    /// A stream of a tunnel, and the request's body on it.
+    Peer {
+        _held: Held,
+        _pumping: Option<Pumping>,
+    },
+}
+
+/// Counted as long as the answer goes on.
+#[derive(Default)]
+pub(super) struct Guards {
+    pub(super) load: Option<super::balance::InFlight>,
+    pub(super) served: Option<super::serve::Served>,
+}
+
+impl Answer {
+    fn end(&mut self, reason: Reason, detail: Option<String>) {
+        if let Some(record) = self.record.take() {
+            if let Some(received) = &self.received {
+                record.received(received.get());
+            }
+            let reason = self.failed.filter(|_| reason.is_ok()).unwrap_or(reason);
+            record.finish(reason, detail.map(Into::into));
+        }
+        if reason.is_ok() {
+            if let Keep::Lease(lease) = std::mem::take(&mut self.keep) {
+                lease.give_back();
+            }
+        }
+        self.guards = Guards::default();
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let polled = Pin::new(&mut self.body).poll_frame(cx);
+        if let (Poll::Pending, Some((sleep, reason))) = (&polled, &mut self.deadline) {
+            ready!(sleep.as_mut().poll(cx));
+            let reason = *reason;
+            self.end(reason, None);
+            self.body = Body::Empty;
+            return Poll::Ready(Some(Err(BodyError::TimedOut)));
+        }
+        match ready!(polled) {
+            None => {
+                self.end(Reason::Ok, None);
+                Poll::Ready(None)
+            }
+            Some(Err(error)) => {
+                self.end(error.reason(), Some(error.to_string()));
+                Poll::Ready(Some(Err(error)))
+            }
+            Some(Ok(frame)) => {
+                if let Some(record) = &mut self.record {
+                    note(record, &frame);
+                }
+                if self.body.is_end_stream() {
+                    self.end(Reason::Ok, None);
+                }
+                Poll::Ready(Some(Ok(frame)))
+            }
+        }
+    }
+}
+
+fn note(record: &mut RequestRecord, frame: &Frame<Bytes>) {
+    if let Some(data) = frame.data_ref() {
+        record.sent(data.len() as u64);
+    } else if let Some(trailers) = frame.trailers_ref() {
+        note_grpc_status(record, trailers);
+    }
+}
+
+/// Of an answer's head where it has no body, else of its trailers.
+pub(super) fn note_grpc_status(record: &mut RequestRecord, fields: &HeaderMap) {
+    let status = fields.get("grpc-status").and_then(|value| value.to_str().ok());
+    if let Some(status) = status.and_then(|status| status.parse().ok()) {
+        record.grpc_status(status);
+    }
+}
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        // Nobody wants the rest: the client went away.
+        self.end(Reason::DownstreamReset, None);
+    }
+}
+
+impl BodyError {
+    pub(super) fn reason(&self) -> Reason {
+        match self {
+            Self::Http(_) => Reason::UpstreamReset,
+            Self::Peer(error) if error.is_reset() && error.is_remote() => Reason::UpstreamReset,
+            Self::Peer(_) => Reason::TunnelReset,
+            Self::TimedOut => Reason::RequestTimeout,
+            Self::Lagging => Reason::LimitReached,
+        }
+    }
+}
+
+impl hyper::body::Body for Body {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match self.get_mut() {
+            Self::Empty => Poll::Ready(None),
+            full @ Self::Full(_) => {
+                let Self::Full(bytes) = std::mem::take(full) else {
+                    return Poll::Ready(None);
+                };
+                Poll::Ready((!bytes.is_empty()).then(|| Ok(Frame::data(bytes))))
+            }
+            Self::Incoming(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
+            Self::Peer(stream) => poll_peer(stream, cx),
+            Self::Counted(counted) => {
+                let polled = ready!(Pin::new(&mut counted.body).poll_frame(cx));
+                if let Some(Ok(frame)) = &polled {
+                    let length = frame.data_ref().map_or(0, Bytes::len);
+                    counted.bytes.set(counted.bytes.get() + length as u64);
+                }
+                Poll::Ready(polled)
+            }
+            Self::Mirroring(body) => body.poll(cx),
+            Self::Mirrored(body) => body.poll(cx),
+            Self::Answer(answer) => answer.poll(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Empty => true,
+            Self::Full(bytes) => bytes.is_empty(),
+            Self::Incoming(body) => body.is_end_stream(),
+            Self::Peer(stream) => stream.is_end_stream(),
+            Self::Counted(counted) => counted.body.is_end_stream(),
+            Self::Mirroring(mirroring) => mirroring.body().is_end_stream(),
+            Self::Mirrored(_) => false,
+            Self::Answer(answer) => answer.body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Empty => SizeHint::with_exact(0),
+            Self::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Self::Incoming(body) => body.size_hint(),
+            // The head's Content-Length says it, where it is known.
+            Self::Peer(_) => SizeHint::default(),
+            Self::Counted(counted) => counted.body.size_hint(),
+            Self::Mirroring(mirroring) => mirroring.body().size_hint(),
+            Self::Mirrored(_) => SizeHint::default(),
+            Self::Answer(answer) => answer.body.size_hint(),
+        }
+    }
+}
+
+fn poll_peer(
+    stream: &mut RecvStream,
+    cx: &mut Context<'_>,
+) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    match ready!(stream.poll_data(cx)) {
+        Some(Ok(data)) => {
+            request::take(stream, &data);
+            Poll::Ready(Some(Ok(Frame::data(data))))
+        }
+        // The peer wants no more of the request, and says so after its whole answer.
+        Some(Err(error)) if error.reason() == Some(h2::Reason::NO_ERROR) => Poll::Ready(None),
+        Some(Err(error)) => Poll::Ready(Some(Err(error.into()))),
+        None => match ready!(stream.poll_trailers(cx)) {
+            Ok(Some(trailers)) => Poll::Ready(Some(Ok(Frame::trailers(trailers)))),
+            Ok(None) => Poll::Ready(None),
+            Err(error) => Poll::Ready(Some(Err(error.into()))),
+        },
+    }
+}

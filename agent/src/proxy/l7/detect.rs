@@ -1,0 +1,58 @@
+//! What a connection speaks, found out from its first bytes.
+
+use std::{io, sync::Arc};
+
+use bytes::BytesMut;
+use tokio::io::{AsyncRead, AsyncReadExt as _};
+
+use crate::traffic::detect::{self, Detected, Sni};
+
+/// What a client's first bytes say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::proxy) enum First {
+    Http1,
+    Http2,
+    /// TLS of the application's own, with the name that it asks for.
+    Tls(Option<Arc<str>>),
+    Opaque,
+}
+
+/// How much is read to find out: a request's line, or a ClientHello.
+const FIRST_BYTES_MAX: usize = 32 << 10;
+
+/// Reads into `buffer` until it is clear what the client speaks. A slow client is waited for: what
+/// may still become HTTP is not taken for something else.
+///
+/// # Errors
+/// When the connection broke.
+pub(in crate::proxy) async fn first(
+    client: &mut (impl AsyncRead + Unpin),
+    buffer: &mut BytesMut,
+) -> io::Result<First> {
+    loop {
+        if let Some(first) = decide(buffer) {
+            return Ok(first);
+        }
+        if buffer.len() >= FIRST_BYTES_MAX || client.read_buf(buffer).await? == 0 {
+            return Ok(First::Opaque);
+        }
+    }
+}
+
+/// `None`: more bytes are needed.
+pub(in crate::proxy) fn decide(bytes: &[u8]) -> Option<First> {
+    if bytes.is_empty() {
+        return None;
+    }
+    match detect::detect(bytes) {
+        Detected::Http1 => Some(First::Http1),
+        Detected::Http2 => Some(First::Http2),
+        Detected::Opaque => Some(First::Opaque),
+        Detected::NeedMore => None,
+        Detected::Tls => match detect::sni(bytes) {
+            Sni::Found(name) => Some(First::Tls(Some(name.into()))),
+            Sni::None => Some(First::Tls(None)),
+            Sni::NeedMore => None,
+        },
+    }
+}

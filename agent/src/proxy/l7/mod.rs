@@ -1,0 +1,26 @@
+//! HTTP: what happens to one request.
+//!
+//! ```text
+//! detect           what a connection speaks
+//! serve            HTTP/1.1 or HTTP/2 on one connection, request by request
+//! pipeline         the source's half: route, split, balance, send
+//! peer             requests between two Weir agents
+//! inbound          the destination's half: to the application
+//! ```
+
+mod answer;
+pub(in crate::proxy) mod balance;
+mod body;
+pub(in crate::proxy) mod detect;
+pub(in crate::proxy) mod inbound;
+mod mirror;
+pub(in crate::proxy) mod outbound;
+pub(in crate::proxy) mod peer;
+mod pipeline;
+pub(in crate::proxy) mod pool;
+mod semantics;
+mod send;
+pub(in crate::proxy) mod serve;
+mod upgrade;
+mod upstream;
+pub(in crate::proxy) mod wire;

@@ -1,0 +1,545 @@
+//! The source's half of one request: what happens to it, phase by phase.
+//!
+//! [`Exchange::run`] is the list; each phase is a method below it or a file beside it. A phase that
+//! ends the request answers, or refuses with a [`Refusal`].
+
+use std::{cell::Cell, net::SocketAddr, rc::Rc, sync::Arc};
+
+use http::{
+    HeaderName, HeaderValue, Request, Response, header,
+    request::Parts,
+    uri::{Authority, PathAndQuery},
+};
+use hyper::body::Incoming;
+use tokio::time::{Instant, sleep_until, timeout_at};
+
+use super::{
+    answer::{self, Asker, Refusal},
+    body::{self, Answer, Body, Guards, Keep},
+    mirror,
+    outbound::Outbound,
+    peer, semantics,
+    semantics::Become,
+    send::{self, Sent},
+    serve::{Served, Turns},
+};
+use crate::{
+    model::{
+        route::{BackendRef, Filters, ResolvedRule, RouteEntry, Scheme, SessionPersistence},
+        service::{EndpointSet, ServicePort, ServiceState},
+        snapshot::Snapshot,
+    },
+    telemetry::{Reason, RequestInfo, RequestProtocol, RequestRecord, RouteRef},
+    traffic::{
+        affinity, cors, matching, modify, normalize, redirect, request::RequestView, rewrite, split,
+    },
+};
+
+/// One request, from its head to its answer's.
+pub(super) struct Exchange {
+    pub(super) cx: Rc<Outbound>,
+    pub(super) snapshot: Arc<Snapshot>,
+    pub(super) head: Parts,
+    pub(super) body: Body,
+    pub(super) becomes: Option<Become>,
+    pub(super) record: RequestRecord,
+    authority: Option<Authority>,
+    grpc: bool,
+    began: Instant,
+    /// The match that was taken, where the service has routes.
+    entry: Option<RouteEntry>,
+    /// `timeouts.request`, from the request's arrival.
+    deadline: Option<Instant>,
+    received: Option<Rc<Cell<u64>>>,
+    /// The client's session, where the rule keeps one.
+    session: Option<affinity::Token>,
+}
+
+/// Where a request goes.
+pub(super) struct Target {
+    /// `None`: the pod's own address was dialled.
+    pub(super) service: Option<Arc<ServiceState>>,
+    /// The service's endpoints behind the port.
+    pub(super) endpoints: Arc<EndpointSet>,
+    /// Whether the endpoint is spoken to in HTTP/2 whatever the client speaks.
+    pub(super) http2: bool,
+    /// The endpoint that the client's session is with.
+    pub(super) pinned: Option<crate::model::service::Endpoint>,
+    /// Into the rule's backends.
+    backend: Option<usize>,
+}
+
+/// What a request came to.
+enum Outcome {
+    /// Weir's own answer, which is no failure: a redirect, a preflight.
+    Own(Response<Body>),
+    Sent(Sent, Target, Option<Instant>),
+}
+
+pub(super) async fn answer(
+    cx: Rc<Outbound>,
+    request: Request<Incoming>,
+    served: Served,
+    turns: Turns,
+) -> Response<Body> {
+    let mut exchange = Exchange::begin(cx, request.map(Body::of_request));
+    match exchange.run().await {
+        Ok(Outcome::Own(response)) => exchange.own(response, served),
+        Ok(Outcome::Sent(sent, target, deadline)) => {
+            exchange.answered(sent, &target, deadline, served, &turns)
+        }
+        Err(refusal) => exchange.refuse(&refusal, served),
+    }
+}
+
+impl Exchange {
+    fn begin(cx: Rc<Outbound>, request: Request<Body>) -> Self {
+        let snapshot = cx.worker.snapshot();
+        let (head, body) = request.into_parts();
+        let protocol = RequestProtocol::of(&head);
+        let telemetry = &cx.worker.telemetry;
+        let mut peers = cx.peers();
+        if let Some((name, _)) = &cx.service {
+            peers.service = snapshot.service(name).cloned();
+        }
+        let record = telemetry.request(RequestInfo {
+            peers,
+            protocol,
+            method: head.method.clone(),
+            details: telemetry.details(&head),
+            route: None,
+        });
+        let (body, received) = body.counted();
+        Self {
+            cx,
+            snapshot,
+            head,
+            body,
+            becomes: None,
+            record,
+            authority: None,
+            grpc: protocol == RequestProtocol::Grpc,
+            began: Instant::now(),
+            entry: None,
+            deadline: None,
+            received,
+            session: None,
+        }
+    }
+
+    /// A copy of a request for a mirror.
+    pub(super) fn mirrored(cx: Rc<Outbound>, head: Parts, body: Body) -> Self {
+        let (head, mut exchange) = (
+            head,
+            Self::begin(cx, Request::from_parts(mirror::empty_head(), Body::Empty)),
+        );
+        exchange.record.info_mut().method = head.method.clone();
+        exchange.head = head;
+        exchange.body = body;
+        exchange
+    }
+
+    /// A mirror's answer is read and forgotten.
+    pub(super) async fn mirror_ended(self, outcome: Result<Sent, Refusal>) {
+        match outcome {
+            Ok(sent) => {
+                let body = sent.response.into_body();
+                mirror::discard(body).await;
+                if let Keep::Lease(lease) = sent.keep {
+                    lease.give_back();
+                }
+                self.record.finish(Reason::Ok, None);
+            }
+            Err(refusal) => self.record.finish(refusal.reason, Some(refusal.detail)),
+        }
+    }
+
+    /// What happens to a request, in order.
+    async fn run(&mut self) -> Result<Outcome, Refusal> {
+        self.check()?; // RFC 9110, 9112, 9113
+        self.route()?; // HTTPRoute, GRPCRoute
+        self.start_the_clock(); // timeouts.request
+        if let Some(answer) = self.preflight() {
+            return Ok(Outcome::Own(answer)); // CORS
+        }
+        if let Some(answer) = self.redirect() {
+            return Ok(Outcome::Own(answer)); // RequestRedirect
+        }
+        let target = self.target()?; // weights, sessionPersistence
+        self.modify(&target); // URLRewrite, RequestHeaderModifier
+        self.mirror(); // RequestMirror
+        self.send(target).await // balancing, pools, timeouts.backendRequest
+    }
+
+    fn check(&mut self) -> Result<(), Refusal> {
+        let checked = semantics::check(&mut self.head)?;
+        self.authority = checked.authority;
+        self.becomes = checked.becomes;
+        peer::strip(&mut self.head.headers);
+        Ok(())
+    }
+
+    /// Without routes a service's requests go to its own endpoints.
+    fn route(&mut self) -> Result<(), Refusal> {
+        let Some((service, port)) = &self.cx.service else {
+            return Ok(());
+        };
+        let Some(routes) = self.snapshot.routes(service) else {
+            return Ok(());
+        };
+        let workload = self.cx.pod.workload();
+        let Some(table) = routes.table(*port, &workload.pod.name.namespace) else {
+            return Ok(());
+        };
+        if table.http.is_empty() && table.grpc.is_empty() {
+            return Ok(());
+        }
+        let path = normalize::path(self.head.uri.path())
+            .map_err(|error| Refusal::new(Reason::BadRequest, error.to_string()))?;
+        let request = RequestView {
+            path: &path,
+            query: self.head.uri.query(),
+            method: &self.head.method,
+            headers: &self.head.headers,
+            grpc: self.grpc,
+        };
+        let Some(entry) = matching::find(table, &request) else {
+            let detail = format!("no route of {service} matches the request");
+            return Err(Refusal::new(Reason::NoRoute, detail));
+        };
+        self.entry = Some(entry.clone());
+        self.record.info_mut().route = Some(RouteRef {
+            rule: Arc::clone(&entry.rule),
+            backend: None,
+        });
+        Ok(())
+    }
+
+    fn rule(&self) -> Option<&Arc<ResolvedRule>> {
+        self.entry.as_ref().map(|entry| &entry.rule)
+    }
+
+    fn filters(&self) -> Option<&Filters> {
+        self.rule().map(|rule| &rule.rule().filters)
+    }
+
+    fn start_the_clock(&mut self) {
+        let limit = self.rule().and_then(|rule| rule.rule().timeouts.request);
+        self.deadline = limit.map(|limit| self.began + limit);
+    }
+
+    fn preflight(&self) -> Option<Response<Body>> {
+        let cors = self.filters()?.cors.as_ref()?;
+        let request = RequestView {
+            path: self.head.uri.path(),
+            query: None,
+            method: &self.head.method,
+            headers: &self.head.headers,
+            grpc: self.grpc,
+        };
+        let headers = cors::preflight(cors, &request)?;
+        let mut response = Response::new(Body::Empty);
+        *response.status_mut() = http::StatusCode::NO_CONTENT;
+        *response.headers_mut() = headers;
+        Some(response)
+    }
+
+    fn redirect(&self) -> Option<Response<Body>> {
+        let redirect = self.filters()?.redirect.as_ref()?;
+        let origin = redirect::Origin {
+            scheme: Scheme::Http,
+            authority: self.authority.as_ref().map_or("", Authority::as_str),
+            port: self.cx.dialled.port(),
+        };
+        let prefix = self.entry.as_ref().and_then(matching::matched_prefix);
+        let location = redirect::location(redirect, &origin, self.path_and_query(), prefix);
+        let location = HeaderValue::try_from(location).ok()?;
+        let mut response = Response::new(Body::Empty);
+        *response.status_mut() = redirect.status;
+        let headers = response.headers_mut();
+        headers.insert(header::LOCATION, location);
+        headers.insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
+        Some(response)
+    }
+
+    fn path_and_query(&self) -> &str {
+        self.head
+            .uri
+            .path_and_query()
+            .map_or("/", PathAndQuery::as_str)
+    }
+
+    /// The backend, by weight or by the client's session; else what was dialled.
+    fn target(&mut self) -> Result<Target, Refusal> {
+        let Some(rule) = self.rule().cloned() else {
+            return self.dialled();
+        };
+        let session = rule.rule().session.as_ref();
+        let token = session.and_then(|session| self.session_of(session));
+        let chosen = token
+            .as_ref()
+            .and_then(|token| affinity::backend_of(token, &rule))
+            .or_else(|| split::pick(&rule, self.cx.worker.balancer.random()));
+        let Some(index) = chosen else {
+            let detail = format!("rule {} of {} has no backend", rule.rule_label, rule.route_label);
+            return Err(Refusal::new(Reason::BackendNotFound, detail));
+        };
+        if let Some(route) = &mut self.record.info_mut().route {
+            route.backend = Some(index);
+        }
+        if let Some(why) = rule.refused.get(index).and_then(Option::as_ref) {
+            return Err(Refusal::new(Reason::BackendNotFound, why.to_string()));
+        }
+        let backend = &rule.rule().backends[index].backend;
+        let mut target = resolve(&self.snapshot, backend)?;
+        target.backend = Some(index);
+        target.pinned = token
+            .as_ref()
+            .and_then(|token| affinity::endpoint_of(token, target.endpoints.usable()));
+        self.session = token;
+        Ok(target)
+    }
+
+    fn session_of(&self, session: &SessionPersistence) -> Option<affinity::Token> {
+        affinity::read(session, &self.head.headers, self.cx.worker.unix_seconds())
+    }
+
+    fn dialled(&self) -> Result<Target, Refusal> {
+        match &self.cx.service {
+            Some((name, port)) => resolve(
+                &self.snapshot,
+                &BackendRef::Service {
+                    name: name.clone(),
+                    port: *port,
+                },
+            )
+            // The address was this service's when it was dialled.
+            .map_err(|refusal| match refusal.reason {
+                Reason::BackendNotFound => Refusal::new(Reason::NoSuchPort, refusal.detail),
+                _ => refusal,
+            }),
+            None => Ok(Target {
+                service: None,
+                endpoints: Arc::new(EndpointSet::of_address(self.cx.dialled)),
+                http2: false,
+                pinned: None,
+                backend: None,
+            }),
+        }
+    }
+
+    fn modify(&mut self, target: &Target) {
+        let Some(entry) = self.entry.clone() else {
+            return;
+        };
+        let rule = entry.rule.rule();
+        let of_backend = target.backend.map(|index| &rule.backends[index].filters);
+        for filters in [Some(&rule.filters), of_backend].into_iter().flatten() {
+            if let Some(rewrite) = &filters.rewrite {
+                self.rewrite(rewrite, matching::matched_prefix(&entry));
+            }
+            if let Some(modifier) = &filters.request_headers {
+                modify::headers(modifier, &mut self.head.headers);
+            }
+        }
+    }
+
+    /// What a rewrite leaves out stays; one that comes to no valid target changes nothing.
+    fn rewrite(&mut self, rewrite: &crate::model::route::Rewrite, prefix: Option<&str>) {
+        let mut uri = std::mem::take(&mut self.head.uri).into_parts();
+        if let Some(modifier) = &rewrite.path {
+            let now = uri.path_and_query.as_ref().map_or("/", PathAndQuery::as_str);
+            let new = rewrite::path_and_query(modifier, now, prefix);
+            if let Ok(new) = PathAndQuery::try_from(new) {
+                uri.path_and_query = Some(new);
+            }
+        }
+        if let Some(hostname) = &rewrite.hostname {
+            if uri.authority.is_some() {
+                uri.authority = Authority::try_from(&**hostname).ok().or(uri.authority);
+            }
+            if let Ok(host) = HeaderValue::from_str(hostname) {
+                self.head.headers.insert(header::HOST, host);
+            }
+        }
+        self.head.uri = http::Uri::from_parts(uri).unwrap_or_default();
+    }
+
+    fn mirror(&mut self) {
+        let Some(rule) = self.rule().cloned() else {
+            return;
+        };
+        if self.becomes.is_none() && !rule.rule().filters.mirrors.is_empty() {
+            mirror::start(self, &rule);
+        }
+    }
+
+    async fn send(&mut self, target: Target) -> Result<Outcome, Refusal> {
+        let per_try = self.rule().and_then(|rule| rule.rule().timeouts.backend_request);
+        let try_ends = per_try.map(|limit| Instant::now() + limit);
+        let until = match (self.deadline, try_ends) {
+            (Some(whole), Some(one)) => Some(whole.min(one)),
+            (whole, one) => whole.or(one),
+        };
+        let reason = self.timeout_reason(until);
+        let sending = send::send(self, &target);
+        let sent = match until {
+            None => sending.await?,
+            Some(until) => match timeout_at(until, sending).await {
+                Ok(sent) => sent?,
+                Err(_elapsed) => return Err(Refusal::new(reason, "no answer in time")),
+            },
+        };
+        Ok(Outcome::Sent(sent, target, until))
+    }
+
+    /// Which of the two limits a deadline is.
+    fn timeout_reason(&self, until: Option<Instant>) -> Reason {
+        if until.is_some() && until == self.deadline {
+            Reason::RequestTimeout
+        } else {
+            Reason::BackendTimeout
+        }
+    }
+
+    /// Weir's own answer, which ends the request well.
+    fn own(mut self, mut response: Response<Body>, served: Served) -> Response<Body> {
+        self.modify_response(&mut response, None);
+        self.record.response(response.status());
+        self.record.finish(Reason::Ok, None);
+        drop(served);
+        response
+    }
+
+    fn refuse(mut self, refusal: &Refusal, served: Served) -> Response<Body> {
+        let asker = Asker {
+            grpc: self.grpc,
+            of_the_mesh: true,
+        };
+        let mut response = answer::refuse(refusal, asker);
+        self.modify_response(&mut response, None);
+        self.record.response(response.status());
+        if self.grpc {
+            self.record.grpc_status(refusal.reason.grpc_status());
+        }
+        if let Some(received) = &self.received {
+            self.record.received(received.get());
+        }
+        self.record.finish(refusal.reason, Some(refusal.detail.clone()));
+        drop(served);
+        response
+    }
+
+    fn answered(
+        mut self,
+        sent: Sent,
+        target: &Target,
+        until: Option<Instant>,
+        served: Served,
+        turns: &Turns,
+    ) -> Response<Body> {
+        let Sent {
+            mut response,
+            endpoint,
+            keep,
+            becomes,
+            load,
+            failed,
+        } = sent;
+        self.modify_response(&mut response, target.backend);
+        self.keep_session(&mut response, target, endpoint);
+        self.record.response(response.status());
+        let guards = Guards {
+            load: Some(load),
+            served: Some(served),
+        };
+        if let Some(mut upgraded) = becomes {
+            upgraded.records.push(self.record);
+            upgraded.guards = guards;
+            *turns.borrow_mut() = Some(upgraded);
+            return response;
+        }
+        body::note_grpc_status(&mut self.record, response.headers());
+        let reason = self.timeout_reason(until);
+        let (head, body) = response.into_parts();
+        let answer = Answer {
+            body,
+            record: Some(self.record),
+            received: self.received,
+            deadline: until.map(|until| (Box::pin(sleep_until(until)), reason)),
+            keep,
+            guards,
+            failed,
+        };
+        Response::from_parts(head, Body::answer(answer))
+    }
+
+    fn modify_response(&self, response: &mut Response<Body>, backend: Option<usize>) {
+        let Some(rule) = self.rule().map(|rule| rule.rule()) else {
+            return;
+        };
+        let of_backend = backend.map(|index| &rule.backends[index].filters);
+        for filters in [of_backend, Some(&rule.filters)].into_iter().flatten() {
+            if let Some(modifier) = &filters.response_headers {
+                modify::headers(modifier, response.headers_mut());
+            }
+            if let Some(cors) = &filters.cors {
+                let origin = self.head.headers.get(header::ORIGIN);
+                cors::response(cors, origin, response.headers_mut());
+            }
+        }
+    }
+
+    fn keep_session(
+        &self,
+        response: &mut Response<Body>,
+        target: &Target,
+        endpoint: crate::model::service::Endpoint,
+    ) {
+        let Some(rule) = self.rule().map(|rule| rule.rule()) else {
+            return;
+        };
+        let (Some(session), Some(index)) = (&rule.session, target.backend) else {
+            return;
+        };
+        let now = self.cx.worker.unix_seconds();
+        let backend = &rule.backends[index].backend;
+        let token = affinity::Token::new(self.session.as_ref(), backend, endpoint, now);
+        if affinity::needs_write(session, self.session.as_ref(), &token) {
+            let (name, value): (HeaderName, HeaderValue) = affinity::write(session, &token, now);
+            response.headers_mut().append(name, value);
+        }
+    }
+}
+
+/// A backend's service and its endpoints.
+pub(super) fn resolve(snapshot: &Snapshot, backend: &BackendRef) -> Result<Target, Refusal> {
+    let not_found = |detail: String| Refusal::new(Reason::BackendNotFound, detail);
+    let (name, port) = match backend {
+        BackendRef::Service { name, port } => (name, *port),
+        BackendRef::Invalid(why) => return Err(not_found(why.to_string())),
+    };
+    let service = snapshot
+        .service(name)
+        .ok_or_else(|| not_found(format!("there is no service {name}")))?;
+    let (service_port, endpoints): (&ServicePort, _) = service
+        .endpoints_of_port(port)
+        .ok_or_else(|| not_found(format!("service {name} has no port {port}")))?;
+    if endpoints.usable().is_empty() {
+        let detail = format!("service {name} has no endpoint");
+        return Err(Refusal::new(Reason::NoHealthyEndpoint, detail));
+    }
+    Ok(Target {
+        http2: crate::model::protocol::Protocol::of(service_port).wants_http2(),
+        service: Some(Arc::clone(service)),
+        endpoints: Arc::clone(endpoints),
+        pinned: None,
+        backend: None,
+    })
+}
+
+impl Target {
+    pub(super) fn address(endpoint: crate::model::service::Endpoint) -> SocketAddr {
+        SocketAddr::new(endpoint.address, endpoint.port)
+    }
+}

@@ -1,0 +1,241 @@
+//! One request to one upstream: an application of this node, or an endpoint outside the mesh.
+
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use hyper::body::{Body as _, Incoming};
+
+use super::{
+    answer::Refusal,
+    body::Body,
+    pool::{Key, Lease, Unanswered, Version},
+    semantics::Become,
+    wire::{Stream, Wire},
+};
+use crate::{
+    model::seams::PodNet,
+    proxy::worker::Worker,
+    telemetry::Reason,
+    transport::{
+        dial::{DialError, dial},
+        hbone::{
+            client::{Connect, TunnelError},
+            io::TunnelStream,
+            pool::{Dialler, PoolKey},
+        },
+        limits::CONNECT_TIMEOUT,
+    },
+};
+
+/// Warm connections that may turn out dead before a fresh one decides.
+const STALE_MAX: usize = 3;
+
+/// Where requests go, and by which connections.
+pub(super) struct Upstream<'a> {
+    pub(super) worker: &'a Worker,
+    pub(super) key: Key,
+    pub(super) version: Version,
+    pub(super) by: By<'a>,
+}
+
+/// How a fresh connection is made.
+pub(super) enum By<'a> {
+    /// From within a pod; an application of that same pod sees `shown_as`.
+    Tcp {
+        net: &'a dyn PodNet,
+        shown_as: Option<SocketAddr>,
+        /// Made already, for this very request.
+        seed: Option<tokio::net::TcpStream>,
+    },
+    /// CONNECT, to a peer that speaks no more than that, or for what only bytes can carry.
+    Tunnel {
+        key: PoolKey,
+        dialler: Dialler,
+        wanted: Connect<'a>,
+    },
+}
+
+/// Why there is no connection. Nothing was sent.
+#[derive(Debug)]
+pub(super) enum Unreachable {
+    Dial(DialError),
+    Tunnel(TunnelError),
+    Limit,
+    Protocol(hyper::Error),
+}
+
+impl Unreachable {
+    /// The peer's agent is not there, or not there yet.
+    pub(super) fn is_refused_tunnel(&self) -> bool {
+        matches!(self, Self::Tunnel(error) if error.is_refused())
+    }
+}
+
+impl From<Unreachable> for Refusal {
+    fn from(error: Unreachable) -> Self {
+        match error {
+            Unreachable::Dial(error) => Self::new(error.reason(), error.to_string()),
+            Unreachable::Tunnel(error) => Self::new(error.reason(), error.to_string()),
+            Unreachable::Limit => Self::new(Reason::LimitReached, "connections to upstreams"),
+            Unreachable::Protocol(error) => {
+                Self::new(Reason::UpstreamProtocol, error.to_string())
+            }
+        }
+    }
+}
+
+impl Upstream<'_> {
+    /// A warm connection, else a fresh one.
+    pub(super) async fn connect(&mut self) -> Result<Lease, Unreachable> {
+        loop {
+            if !self.has_seed()
+                && let Some(lease) = self.worker.upstreams.take(&self.key, self.version)
+            {
+                return Ok(lease);
+            }
+            if self.version == Version::Http1 {
+                let stream = self.dial().await?;
+                let added = self.worker.upstreams.add_http1(&self.key, stream).await;
+                return added.map_err(Unreachable::Protocol);
+            }
+            match self.worker.upstreams.dial_turn(&self.key) {
+                Ok(turn) => {
+                    let stream = self.dial().await?;
+                    let added = self.worker.upstreams.add_http2(&turn, stream).await;
+                    return added.map_err(Unreachable::Protocol);
+                }
+                Err(other) => other.notified().await,
+            }
+        }
+    }
+
+    fn has_seed(&self) -> bool {
+        matches!(&self.by, By::Tcp { seed: Some(_), .. })
+    }
+
+    async fn dial(&mut self) -> Result<Stream, Unreachable> {
+        self.worker
+            .upstreams
+            .may_dial()
+            .map_err(|_full| Unreachable::Limit)?;
+        match &mut self.by {
+            By::Tcp {
+                net,
+                shown_as,
+                seed,
+            } => match seed.take() {
+                Some(stream) => Ok(Stream::Tcp(stream)),
+                None => dial(*net, self.key.to, *shown_as, CONNECT_TIMEOUT)
+                    .await
+                    .map(Stream::Tcp)
+                    .map_err(Unreachable::Dial),
+            },
+            By::Tunnel {
+                key,
+                dialler,
+                wanted,
+            } => {
+                let opened = self.worker.pool.open(key, dialler, wanted).await;
+                let opened = opened.map_err(Unreachable::Tunnel)?;
+                let stream = TunnelStream::new(opened.io, Some(opened.held));
+                Ok(Stream::Tunnel(Box::new(stream)))
+            }
+        }
+    }
+
+    /// Sends a request over `lease`. A warm connection may have died unnoticed: then another is
+    /// taken, as long as nothing of the request was sent, or sending it twice is harmless
+    /// (RFC 9110 §9.2.2).
+    pub(super) async fn send(
+        &mut self,
+        mut lease: Lease,
+        mut request: Request<Body>,
+    ) -> Result<(Response<Incoming>, Lease), Refusal> {
+        for _ in 0..STALE_MAX {
+            if !lease.is_reused() {
+                break;
+            }
+            let again = copy(&request);
+            let Unanswered {
+                error,
+                request: unsent,
+            } = match lease.send(request).await {
+                Ok(response) => return Ok((response, lease)),
+                Err(unanswered) => unanswered,
+            };
+            let went_away = error.is_incomplete_message() || error.is_closed() || error.is_canceled();
+            request = match (unsent, again) {
+                (Some(unsent), _) => unsent,
+                (None, Some(again)) if went_away || is_reset(&error) => again,
+                (None, _) => return Err(refusal(&error)),
+            };
+            lease = self.connect().await?;
+        }
+        match lease.send(request).await {
+            Ok(response) => Ok((response, lease)),
+            Err(unanswered) => Err(refusal(&unanswered.error)),
+        }
+    }
+}
+
+fn is_reset(error: &hyper::Error) -> bool {
+    std::error::Error::source(error)
+        .and_then(|source| source.downcast_ref::<std::io::Error>())
+        .is_some_and(|io| {
+            matches!(
+                io.kind(),
+                std::io::ErrorKind::ConnectionReset | std::io::ErrorKind::BrokenPipe
+            )
+        })
+}
+
+/// The same request once more, if sending it twice is harmless and there is no body to replay.
+fn copy(request: &Request<Body>) -> Option<Request<Body>> {
+    let idempotent = matches!(
+        *request.method(),
+        Method::GET | Method::HEAD | Method::OPTIONS | Method::PUT | Method::DELETE | Method::TRACE
+    );
+    if !idempotent || !request.body().is_end_stream() {
+        return None;
+    }
+    let mut copy = Request::new(Body::Empty);
+    *copy.method_mut() = request.method().clone();
+    *copy.uri_mut() = request.uri().clone();
+    *copy.version_mut() = request.version();
+    *copy.headers_mut() = request.headers().clone();
+    Some(copy)
+}
+
+fn refusal(error: &hyper::Error) -> Refusal {
+    let reason = if error.is_parse() {
+        Reason::UpstreamProtocol
+    } else {
+        Reason::UpstreamReset
+    };
+    Refusal::new(reason, error.to_string())
+}
+
+/// Puts back what an upgrade or CONNECT needs on this hop.
+pub(super) fn ask_to_become(becomes: Option<&Become>, request: &mut Request<Body>) {
+    if let Some(Become::Upgrade(to)) = becomes {
+        let headers = request.headers_mut();
+        headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+        headers.insert(header::UPGRADE, to.clone());
+    }
+}
+
+/// Whether the upstream agreed.
+pub(super) fn became(becomes: Option<&Become>, status: StatusCode) -> bool {
+    match becomes {
+        Some(Become::Upgrade(_)) => status == StatusCode::SWITCHING_PROTOCOLS,
+        Some(Become::Tunnel) => status.is_success(),
+        None => false,
+    }
+}
+
+/// The upstream's connection after [`became`].
+pub(super) async fn take_over(lease: &Lease) -> Result<(Wire, Bytes), Refusal> {
+    let gone = || Refusal::new(Reason::UpstreamReset, "the connection ended with its upgrade");
+    lease.upgraded().await.ok_or_else(gone)
+}
