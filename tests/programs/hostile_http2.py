@@ -55,9 +55,11 @@ def client_frames(kind):
     elif kind == "settings":
         for _ in range(FLOOD):
             yield frame(SETTINGS, 0, 0, struct.pack(">HI", 4, 65535)) * 20
+        yield headers(1, REQUEST)
     elif kind == "ping":
         for _ in range(FLOOD):
             yield frame(PING, 0, 0, b"12345678") * 20
+        yield headers(1, REQUEST)
     elif kind == "headers-list":
         block = REQUEST + b"".join(literal(b"x-%04d" % n, b"y" * 100) for n in range(2000))
         yield frame(HEADERS, END_STREAM, 1, block[:16000])
@@ -120,6 +122,7 @@ def server_frames(kind, stream):
         yield headers(stream, ANSWER, END_HEADERS)
         for _ in range(FLOOD):
             yield frame(DATA, 0, stream) * 20
+        yield frame(DATA, END_STREAM, stream)
     elif kind != "silent":
         sys.exit(f"no such kind: {kind}")
 
