@@ -3,7 +3,7 @@
 //! ```text
 //! weir-testprog serve BEHAVIOUR ADDR     echo, greet, whoami, reply-at-eof, close-first, reset,
 //!                                        source, silent, bulk:BYTES
-//!                                        canned:TEXT
+//!                                        canned:TEXT or @FILE
 //! weir-testprog http ADDR NAME           HTTP/1.1 and h2c; what it answers the query says
 //! weir-testprog talk [FLAGS] ADDR STEP…  one connection, step by step; one report at its end
 //! weir-testprog bulk ADDR BYTES          that many bytes both ways at once, every one checked

@@ -139,11 +139,15 @@ fn silent(_: &TcpStream, _: &mut u64) -> io::Result<()> {
     }
 }
 
-/// Tells the head of each connection's first request as it came, answers with `text` whatever was
-/// asked, and ends.
+/// Tells the head of each connection's first request as it came, answers with `text` (`@FILE`: what is
+/// in the file) whatever was asked, and ends.
 fn canned(listener: &TcpListener, text: &str) -> Outcome {
+    let text = match text.strip_prefix('@') {
+        Some(file) => std::fs::read_to_string(file)?,
+        None => text.to_owned(),
+    };
     for stream in listener.incoming() {
-        let (mut stream, text) = (stream?, text.to_owned());
+        let (mut stream, text) = (stream?, text.clone());
         thread::spawn(move || -> io::Result<()> {
             let mut head = Vec::new();
             let mut byte = [0];

@@ -22,17 +22,15 @@ fn each_request_is_counted_and_logged() {
     // Both agents tell both ends; on one node nothing was protected on a wire (decision 0003).
     let labels = |policy: &'static str| {
         [
-            ("destination_service_name", "v1"),
-            ("destination_service_namespace", "shop"),
             ("request_protocol", "http"),
             ("connection_security_policy", policy),
         ]
     };
     for (client, policy) in shop.clients().into_iter().zip(["mutual_tls", "none"]) {
         shop.mesh
-            .expect_requests(client, &shop.v1, 200, &labels(policy)[2..], 3);
+            .expect_requests(client, &shop.v1, 200, &labels(policy), 3);
         shop.mesh
-            .expect_requests(client, &shop.v1, 503, &labels(policy)[2..], 1);
+            .expect_requests(client, &shop.v1, 503, &labels(policy), 1);
         let agent = shop.mesh.agent_of(client);
         let principal = client.principal();
         for name in [
