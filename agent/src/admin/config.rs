@@ -1,5 +1,7 @@
 //! The configuration in force, as JSON for people (`/debug/config`).
 
+mod routes;
+
 use serde_json::{Value, json};
 
 use crate::model::{
@@ -19,6 +21,7 @@ pub(super) fn describe(snapshot: &Snapshot) -> Value {
             "workloads": snapshot.workloads().len(),
             "localWorkloads": snapshot.local().len(),
             "services": snapshot.services().len(),
+            "routedServices": snapshot.service_routes().len(),
             "destinations": snapshot.destinations().len(),
             "peerAuthentications": snapshot.peer_authentications().len(),
         },
@@ -26,6 +29,11 @@ pub(super) fn describe(snapshot: &Snapshot) -> Value {
         "namespaces": snapshot.namespaces().values().map(|n| namespace(n)).collect::<Value>(),
         "workloads": snapshot.workloads().values().map(|w| workload(w)).collect::<Value>(),
         "services": snapshot.services().values().map(|s| service(s)).collect::<Value>(),
+        "routes": snapshot
+            .service_routes()
+            .iter()
+            .map(|(name, service)| routes::service(name, service))
+            .collect::<Value>(),
         "peerAuthentications":
             snapshot.peer_authentications().values().map(|p| peer_authentication(p)).collect::<Value>(),
     })

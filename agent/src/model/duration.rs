@@ -5,7 +5,7 @@ use std::time::Duration;
 use thiserror::Error;
 
 /// Why a text is not a duration.
-#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[error(
     "a duration is written as up to four of h, m, s and ms, each with up to five digits: 500ms, 10s, 1h30m"
 )]

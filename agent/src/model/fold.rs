@@ -7,6 +7,7 @@
 mod claims;
 mod identities;
 mod pods;
+mod routes;
 mod services;
 
 use std::{
@@ -16,13 +17,18 @@ use std::{
     time::{Instant, SystemTime},
 };
 
-use self::{claims::Claims, identities::Identities};
+use self::{
+    claims::Claims,
+    identities::Identities,
+    routes::{Routes, TouchedRoutes},
+};
 use super::{
     mesh::MeshConfig,
     names::{self, ObjectName},
     pod::Namespace,
     policy::{NamespacePolicies, PeerAuthentication},
     resource::{Change, Delta, Kind, Resource, ResourceKey},
+    route::RouteKind,
     snapshot::{Destination, Snapshot},
 };
 
@@ -39,6 +45,7 @@ pub struct Fold {
     /// Slice → the service it belonged to when last seen, in the slice's own namespace.
     slice_services: HashMap<ObjectName, Arc<str>>,
     mesh_configs: BTreeMap<ObjectName, Arc<MeshConfig>>,
+    routes: Routes,
 }
 
 /// What one delta has touched and is derived anew at its end.
@@ -48,6 +55,7 @@ struct Touched {
     services: BTreeSet<ObjectName>,
     /// Namespaces whose policies changed.
     policies: BTreeSet<Arc<str>>,
+    routes: TouchedRoutes,
     mesh: bool,
 }
 
@@ -62,6 +70,7 @@ impl Fold {
             vips: Claims::default(),
             slice_services: HashMap::new(),
             mesh_configs: BTreeMap::new(),
+            routes: Routes::default(),
         }
     }
 
@@ -124,6 +133,10 @@ impl Fold {
                 touched.mesh = true;
                 self.mesh_configs.insert(name, config);
             }
+            Resource::Route(route) => self.routes.upsert(route, &mut touched.routes),
+            Resource::ReferenceGrant(grant) => {
+                self.routes.upsert_grant(grant, &mut touched.routes);
+            }
         }
     }
 
@@ -142,16 +155,27 @@ impl Fold {
                 touched.mesh = true;
                 self.mesh_configs.remove(name);
             }
+            Kind::HttpRoute => self.remove_route(RouteKind::Http, name, touched),
+            Kind::GrpcRoute => self.remove_route(RouteKind::Grpc, name, touched),
+            Kind::TcpRoute => self.remove_route(RouteKind::Tcp, name, touched),
+            Kind::TlsRoute => self.remove_route(RouteKind::Tls, name, touched),
+            Kind::ReferenceGrant => self.routes.remove_grant(name, &mut touched.routes),
         }
     }
 
-    fn derive(&mut self, touched: Touched, now: Instant) {
+    fn remove_route(&mut self, kind: RouteKind, name: &ObjectName, touched: &mut Touched) {
+        let key = (kind, name.clone());
+        self.routes.remove(&key, &mut touched.routes);
+    }
+
+    fn derive(&mut self, mut touched: Touched, now: Instant) {
         for namespace in &touched.namespaces {
             self.derive_enrolment(namespace, now);
         }
         for service in &touched.services {
             self.derive_endpoints(service);
         }
+        self.derive_routes(&mut touched);
         for namespace in touched.policies {
             self.derive_policies(namespace);
         }

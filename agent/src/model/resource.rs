@@ -7,6 +7,7 @@ use super::{
     names::ObjectName,
     pod::{Namespace, Pod},
     policy::PeerAuthentication,
+    route::{ReferenceGrant, Route, RouteKind},
     service::{EndpointSlice, Service},
 };
 
@@ -19,6 +20,9 @@ pub enum Resource {
     EndpointSlice(Arc<EndpointSlice>),
     PeerAuthentication(Arc<PeerAuthentication>),
     MeshConfig(Arc<MeshConfig>),
+    /// Of the kind that the key says.
+    Route(Arc<Route>),
+    ReferenceGrant(Arc<ReferenceGrant>),
 }
 
 /// The kinds that this version acts upon.
@@ -30,6 +34,22 @@ pub enum Kind {
     EndpointSlice,
     PeerAuthentication,
     MeshConfig,
+    HttpRoute,
+    GrpcRoute,
+    TcpRoute,
+    TlsRoute,
+    ReferenceGrant,
+}
+
+impl From<RouteKind> for Kind {
+    fn from(kind: RouteKind) -> Self {
+        match kind {
+            RouteKind::Http => Self::HttpRoute,
+            RouteKind::Grpc => Self::GrpcRoute,
+            RouteKind::Tcp => Self::TcpRoute,
+            RouteKind::Tls => Self::TlsRoute,
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

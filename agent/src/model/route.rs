@@ -4,8 +4,10 @@
 //! A [`Route`] is one validated object. The fold makes of all of them one [`RouteTable`] for each
 //! port of a service that has any, with its entries in the order in which they are asked.
 
+mod precedence;
+mod table;
+
 use std::{
-    cmp::Reverse,
     fmt,
     sync::Arc,
     time::{Duration, SystemTime},
@@ -14,6 +16,10 @@ use std::{
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 use regex::Regex;
 
+pub use self::{
+    precedence::{grpc_precedence, http_precedence},
+    table::{PortRoutes, ResolvedRule, RouteEntry, RouteTable, ServiceRoutes},
+};
 use super::names::ObjectName;
 
 /// Which kind a [`Route`] is.
@@ -26,6 +32,8 @@ pub enum RouteKind {
 }
 
 impl RouteKind {
+    pub const ALL: [Self; 4] = [Self::Http, Self::Grpc, Self::Tcp, Self::Tls];
+
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Http => "HTTPRoute",
@@ -54,8 +62,10 @@ pub struct Route {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ParentRef {
     pub service: ObjectName,
-    /// `None`: every port.
+    /// `None`: every port, or the one that `section` names.
     pub port: Option<u16>,
+    /// `sectionName`: the name of a port of the Service. With `port`, both must be of one port.
+    pub section: Option<Arc<str>>,
 }
 
 /// `spec.rules[]`.
@@ -230,10 +240,11 @@ pub struct Cors {
 pub enum Origin {
     /// `*`
     Any,
-    /// `https://a.example`, compared without regard to case.
+    /// `https://a.example`, in lower case and without the port that the scheme implies, as
+    /// browsers write it.
     Exact(Arc<str>),
-    /// `https://*.example`: what is before and after the star, which stands for one or more
-    /// labels, or for the whole host.
+    /// `https://*.example`, likewise: what is before and after the star, which stands for one or
+    /// more labels, or for the whole host.
     Wildcard { before: Arc<str>, after: Arc<str> },
 }
 
@@ -316,129 +327,4 @@ impl ReferenceGrant {
                 .iter()
                 .any(|service| service.as_ref().is_none_or(|service| *service == to.name))
     }
-}
-
-/// All routes of one service.
-#[derive(Debug, Default)]
-pub struct ServiceRoutes {
-    /// Each with the namespace of the clients that it is for (`None`: all of them, producer
-    /// routes) and the port (`None`: those without an entry of their own).
-    tables: Vec<(Option<Arc<str>>, Option<u16>, Arc<RouteTable>)>,
-}
-
-impl ServiceRoutes {
-    pub fn new(tables: Vec<(Option<Arc<str>>, Option<u16>, Arc<RouteTable>)>) -> Self {
-        Self { tables }
-    }
-
-    /// What acts on requests to `port` by clients of `namespace`: its own consumer routes, where
-    /// it has any, else the producer's.
-    pub fn table(&self, port: u16, namespace: &str) -> Option<&Arc<RouteTable>> {
-        let find = |consumer: Option<&str>, port: Option<u16>| {
-            self.tables
-                .iter()
-                .find(|(of, at, _)| of.as_deref() == consumer && *at == port)
-                .map(|(_, _, table)| table)
-        };
-        find(Some(namespace), Some(port))
-            .or_else(|| find(Some(namespace), None))
-            .or_else(|| find(None, Some(port)))
-            .or_else(|| find(None, None))
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.tables.is_empty()
-    }
-}
-
-/// The routes of one port, for one kind of clients.
-#[derive(Debug, Default)]
-pub struct RouteTable {
-    /// HTTPRoutes' matches, the one that is asked first in front.
-    pub http: Vec<RouteEntry>,
-    /// GRPCRoutes' matches, likewise; asked before `http`, of gRPC requests alone.
-    pub grpc: Vec<RouteEntry>,
-    /// TLSRoutes' host names, likewise; of connections that begin with a TLS ClientHello.
-    pub tls: Vec<RouteEntry>,
-    /// TCPRoutes: the oldest one's first rule.
-    pub tcp: Option<Arc<ResolvedRule>>,
-}
-
-/// One match of one rule.
-#[derive(Clone, Debug)]
-pub struct RouteEntry {
-    pub rule: Arc<ResolvedRule>,
-    /// Into the rule's matches, or a TLSRoute's host names; `None` where there are none, which
-    /// matches everything.
-    pub matched: Option<usize>,
-}
-
-/// A rule with its route and with what its references came to.
-#[derive(Debug)]
-pub struct ResolvedRule {
-    pub route: Arc<Route>,
-    /// Into the route's rules.
-    pub index: usize,
-    /// In the order of the rule's backends: whether the reference may be followed.
-    pub refused: Vec<Option<Arc<str>>>,
-    /// The same for mirrors.
-    pub mirrors_refused: Vec<Option<Arc<str>>>,
-    /// Sum of the backends' weights.
-    pub weights: u64,
-    /// `HTTPRoute/namespace/name`, for metrics and logs.
-    pub route_label: Arc<str>,
-    /// The rule's name, else its number.
-    pub rule_label: Arc<str>,
-}
-
-impl ResolvedRule {
-    pub fn rule(&self) -> &Rule {
-        &self.route.rules[self.index]
-    }
-}
-
-impl RouteEntry {
-    /// `None` matches everything.
-    pub fn request_match(&self) -> Option<&RequestMatch> {
-        self.rule.rule().matches.get(self.matched?)
-    }
-}
-
-/// How specific the match of an HTTPRoute is; the larger is asked first (Gateway API,
-/// `HTTPRouteRule.matches`). A regular expression comes between exact and prefix, the longer first,
-/// which is left to implementations.
-pub fn http_precedence(request: Option<&RequestMatch>) -> impl Ord + use<> {
-    let path = match request.and_then(|request| request.path.as_ref()) {
-        Some(PathMatch::Exact(path)) => (3, path.len()),
-        Some(PathMatch::Regex(pattern)) => (2, pattern.as_str().len()),
-        Some(PathMatch::Prefix(prefix)) => (1, prefix.len()),
-        Some(PathMatch::Grpc { .. }) | None => (1, 1),
-    };
-    Reverse((
-        path,
-        request.is_some_and(|request| request.method.is_some()),
-        request.map_or(0, |request| request.headers.len()),
-        request.map_or(0, |request| request.query.len()),
-    ))
-}
-
-/// The same of a GRPCRoute: characters of the service, of the method, then headers
-/// (`GRPCRouteRule.matches`). Exact before regular expressions.
-pub fn grpc_precedence(request: Option<&RequestMatch>) -> impl Ord + use<> {
-    let rank = |text: Option<&TextMatch>| match text {
-        Some(TextMatch::Exact(text)) => (2, text.len()),
-        Some(TextMatch::Regex(pattern)) => (1, pattern.as_str().len()),
-        None => (0, 0),
-    };
-    let (service, method) = match request.and_then(|request| request.path.as_ref()) {
-        Some(PathMatch::Grpc { service, method }) => {
-            (rank(service.as_ref()), rank(method.as_ref()))
-        }
-        _ => ((0, 0), (0, 0)),
-    };
-    Reverse((
-        service,
-        method,
-        request.map_or(0, |request| request.headers.len()),
-    ))
 }

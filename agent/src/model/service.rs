@@ -1,7 +1,7 @@
 //! Services and their endpoints.
 
 use std::{
-    net::IpAddr,
+    net::{IpAddr, SocketAddr},
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -91,6 +91,19 @@ impl ServiceState {
 }
 
 impl EndpointSet {
+    /// One address that was dialled itself.
+    pub fn of_address(address: SocketAddr) -> Self {
+        let endpoint = Endpoint {
+            address: address.ip(),
+            port: address.port(),
+        };
+        Self {
+            endpoints: vec![endpoint],
+            ready: 1,
+            next: Arc::default(),
+        }
+    }
+
     /// What may be dialled: the ready ones, or while none is, those that still serve
     /// (kube-proxy's rule, KEP-1669).
     pub fn usable(&self) -> &[Endpoint] {

@@ -89,6 +89,11 @@ impl Snapshot {
         self.routes.get(service)
     }
 
+    /// All services that routes are attached to.
+    pub fn service_routes(&self) -> &OrdMap<ObjectName, Arc<ServiceRoutes>> {
+        &self.routes
+    }
+
     pub fn namespaces(&self) -> &OrdMap<Arc<str>, Arc<Namespace>> {
         &self.namespaces
     }

@@ -4,8 +4,10 @@
 //! connections. Nothing on the path of a byte is shared with another thread.
 
 pub mod l4;
+pub mod l7;
 mod pods;
 mod registry;
+mod way;
 pub mod worker;
 
-pub use worker::{Command, Shared, Status, Worker};
+pub use worker::{Command, HttpOver, Shared, Status, Worker};

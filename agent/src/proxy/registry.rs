@@ -85,7 +85,8 @@ impl Registry {
             let head = entry.supervision.head_ticks().map(u64::from);
             if head.is_some_and(|ticks| ticks > HEADER_TIMEOUT.as_secs()) {
                 entry.supervision.end(Reason::HeaderTimeout);
-            } else if entry.supervision.half_closed() && idle >= HALF_CLOSED_IDLE_TIMEOUT.as_secs() {
+            } else if entry.supervision.half_closed() && idle >= HALF_CLOSED_IDLE_TIMEOUT.as_secs()
+            {
                 entry.supervision.end(Reason::HalfCloseTimeout);
             } else if idle >= IDLE_TIMEOUT.as_secs() {
                 entry.supervision.end(Reason::IdleTimeout);

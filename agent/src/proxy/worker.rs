@@ -2,11 +2,12 @@
 
 use std::{
     cell::{Cell, RefCell},
-    collections::HashMap,
-    net::IpAddr,
+    collections::{HashMap, HashSet},
+    hash::{BuildHasher as _, RandomState},
+    net::{IpAddr, SocketAddr},
     rc::Rc,
     sync::{Arc, atomic::AtomicUsize},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use arc_swap::ArcSwap;
@@ -19,7 +20,7 @@ use tokio::{
 use tracing::error;
 
 use super::{
-    l4,
+    l4, l7,
     pods::LocalPod,
     registry::{Registered, Registry},
 };
@@ -27,10 +28,16 @@ use crate::{
     model::{
         pod::Workload,
         seams::{CaptureId, OriginalDst, PodListeners, PodNet, ProbeToken},
+        service::ServiceState,
         snapshot::Snapshot,
     },
     telemetry::{Metrics, Reason, Telemetry, WorkerTelemetry},
-    transport::{hbone::pool::Pool, limits::INBOUND_HANDSHAKES_MAX, listen, tls::IdentityHandle},
+    transport::{
+        hbone::pool::Pool,
+        limits::{INBOUND_HANDSHAKES_MAX, SERVER_FIRST_MAX},
+        listen,
+        tls::IdentityHandle,
+    },
 };
 
 /// Commands that wait for a thread; a full queue holds back the control side.
@@ -46,6 +53,17 @@ pub struct Shared {
     pub telemetry: Telemetry,
     /// The end of services' names.
     pub cluster_domain: Arc<str>,
+    pub http_over: HttpOver,
+}
+
+/// How HTTP travels to a peer that is Weir as well; others always get CONNECT.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum HttpOver {
+    /// Requests as streams of the tunnel (`weir/1`).
+    #[default]
+    Weir,
+    /// HTTP within CONNECT, as any peer of HBONE understands it.
+    Hbone,
 }
 
 /// What a thread tells of itself, for others to read.
@@ -87,6 +105,13 @@ pub struct Worker {
     pub(super) telemetry: WorkerTelemetry,
     pub(super) metrics: Arc<Metrics>,
     pub(super) pool: Pool,
+    /// HTTP connections to applications and endpoints outside the mesh.
+    pub(super) upstreams: l7::pool::Pool,
+    pub(super) balancer: l7::balance::Balancer,
+    /// Mirrored requests that are under way.
+    pub(super) mirrors: Cell<usize>,
+    /// Destinations whose server speaks first, as was seen.
+    server_first: RefCell<HashSet<SocketAddr>>,
     registry: Rc<Registry>,
     pods: RefCell<HashMap<CaptureId, Rc<LocalPod>>>,
     by_ip: RefCell<HashMap<IpAddr, Rc<LocalPod>>>,
@@ -118,6 +143,10 @@ impl Worker {
                 telemetry: shared.telemetry.worker(),
                 metrics: Arc::clone(shared.telemetry.metrics()),
                 pool: Pool::new(Arc::clone(shared.telemetry.metrics())),
+                upstreams: l7::pool::Pool::new(Arc::clone(shared.telemetry.metrics())),
+                balancer: l7::balance::Balancer::new(seed()),
+                mirrors: Cell::new(0),
+                server_first: RefCell::default(),
                 registry: Registry::new(Arc::clone(&status.connections)),
                 shared,
                 pods: RefCell::default(),
@@ -134,7 +163,10 @@ impl Worker {
                         Some(command) => worker.obey(command),
                         None => return,
                     },
-                    _ = sweeps.tick() => worker.registry.sweep(),
+                    _ = sweeps.tick() => {
+                        worker.registry.sweep();
+                        worker.upstreams.sweep();
+                    }
                 }
             }
         });
@@ -207,6 +239,7 @@ impl Worker {
             .borrow_mut()
             .retain(|_, other| !Rc::ptr_eq(other, &pod));
         self.pool.retire_source(&pod.workload().pod.uid);
+        self.upstreams.retire(id);
         Some(pod)
     }
 
@@ -239,6 +272,36 @@ impl Worker {
             self.metrics.limit_reached("inbound_handshakes");
         }
         may
+    }
+
+    pub(super) fn is_draining(&self) -> bool {
+        *self.draining.borrow()
+    }
+
+    /// Whether connections to `destination` are known to begin with the server's bytes.
+    pub(super) fn is_server_first(&self, destination: SocketAddr) -> bool {
+        self.server_first.borrow().contains(&destination)
+    }
+
+    pub(super) fn learn_server_first(&self, destination: SocketAddr) {
+        let mut known = self.server_first.borrow_mut();
+        if known.len() >= SERVER_FIRST_MAX {
+            known.clear();
+        }
+        known.insert(destination);
+    }
+
+    /// `NAME.NAMESPACE.svc.DOMAIN`
+    pub(super) fn host_name(&self, service: &ServiceState) -> Arc<str> {
+        let name = &service.service.name;
+        let domain = &self.shared.cluster_domain;
+        format!("{}.{}.svc.{domain}", name.name, name.namespace).into()
+    }
+
+    /// Seconds since 1970, for what outlives a process: sessions.
+    pub(super) fn unix_seconds(&self) -> u64 {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        now.map_or(0, |since| since.as_secs())
     }
 
     /// Completes once the thread drains.
@@ -299,4 +362,9 @@ impl Worker {
             .await;
         });
     }
+}
+
+/// Different for each thread and run.
+fn seed() -> u64 {
+    RandomState::new().hash_one(std::thread::current().id())
 }

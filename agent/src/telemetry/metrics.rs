@@ -162,6 +162,10 @@ impl Metrics {
         self.connections.active.inc();
     }
 
+    pub(super) fn connection_dismissed(&self) {
+        self.connections.active.dec();
+    }
+
     pub(super) fn connection_ended(&self, reason: Reason) {
         self.connections.active.dec();
         if !reason.is_ok() {

@@ -35,6 +35,8 @@ pub struct ConnectionInfo {
     pub destination_address: SocketAddr,
     pub destination_principal: Option<SpiffeId>,
     pub security: SecurityPolicy,
+    /// The name that the client's own TLS asks for, where that is passed through.
+    pub sni: Option<Arc<str>>,
 }
 
 impl ConnectionInfo {
@@ -55,6 +57,7 @@ impl ConnectionInfo {
             destination_address: original_destination,
             destination_principal: None,
             security: SecurityPolicy::None,
+            sni: None,
         }
     }
 

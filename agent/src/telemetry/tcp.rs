@@ -172,6 +172,13 @@ impl ConnectionRecord {
         }
     }
 
+    /// It turned out to carry HTTP: from now on its requests are told of, one by one.
+    pub fn dismiss(mut self) -> ConnectionInfo {
+        self.finished = true;
+        self.worker.shared.metrics.connection_dismissed();
+        self.info.clone()
+    }
+
     /// The connection is over. `detail` is for people (an errno, a peer's status, a kind of TLS
     /// failure): never content of the connection, a header or a key.
     pub fn finish(mut self, reason: Reason, detail: Option<Cow<'static, str>>) {

@@ -12,11 +12,16 @@ pub use self::sni::{CLIENT_HELLO_BYTES_MAX, Sni, sni};
 /// 414.
 pub const REQUEST_LINE_BYTES_MAX: usize = 16 << 10;
 
-/// The longest method; those registered have up to 17 letters.
-pub const METHOD_BYTES_MAX: usize = 32;
-
-/// Empty lines before a request line (RFC 9112 §2.2), in bytes.
-pub const EMPTY_LINES_BYTES_MAX: usize = 16;
+/// The methods of IANA's registry, and PURGE. Others are HTTP on ports that are said to be: here a
+/// short word of an opaque protocol must not be waited upon to become a request.
+#[rustfmt::skip]
+const METHODS: &[&str] = &[
+    "ACL", "BASELINE-CONTROL", "BIND", "CHECKIN", "CHECKOUT", "CONNECT", "COPY", "DELETE", "GET",
+    "HEAD", "LABEL", "LINK", "LOCK", "MERGE", "MKACTIVITY", "MKCALENDAR", "MKCOL", "MKREDIRECTREF",
+    "MKWORKSPACE", "MOVE", "OPTIONS", "ORDERPATCH", "PATCH", "POST", "PRI", "PROPFIND", "PROPPATCH",
+    "PURGE", "PUT", "QUERY", "REBIND", "REPORT", "SEARCH", "TRACE", "UNBIND", "UNCHECKOUT",
+    "UNLINK", "UNLOCK", "UPDATE", "UPDATEREDIRECTREF", "VERSION-CONTROL",
+];
 
 /// RFC 9113 §3.4
 const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -73,19 +78,17 @@ fn tls(bytes: &[u8]) -> Detected {
 }
 
 fn http1(bytes: &[u8]) -> Detected {
-    let line = match after_empty_lines(bytes) {
-        Ok(line) => &line[..line.len().min(REQUEST_LINE_BYTES_MAX)],
-        Err(verdict) => return verdict,
-    };
+    let line = &bytes[..bytes.len().min(REQUEST_LINE_BYTES_MAX)];
     let is_full = line.len() == REQUEST_LINE_BYTES_MAX;
-    let Some(method_end) = line.iter().position(|byte| !is_token(*byte)) else {
-        return match line.len() <= METHOD_BYTES_MAX {
+    let Some(method_end) = line.iter().position(is_blank) else {
+        let begins_method = |method: &&str| method.as_bytes().starts_with(line);
+        return match METHODS.iter().any(begins_method) {
             true => Detected::NeedMore,
             false => Detected::Opaque,
         };
     };
     let (method, rest) = line.split_at(method_end);
-    if !(1..=METHOD_BYTES_MAX).contains(&method_end) || !is_blank(&rest[0]) {
+    if !METHODS.iter().any(|known| known.as_bytes() == method) {
         return Detected::Opaque;
     }
     let Some(target) = rest.iter().position(|byte| !is_blank(byte)) else {
@@ -106,28 +109,6 @@ fn http1(bytes: &[u8]) -> Detected {
         None if is_full => Detected::Http1,
         None => Detected::NeedMore,
     }
-}
-
-/// # Errors
-/// The verdict, where the request line has not begun.
-fn after_empty_lines(bytes: &[u8]) -> Result<&[u8], Detected> {
-    let mut rest = bytes;
-    loop {
-        if bytes.len() - rest.len() > EMPTY_LINES_BYTES_MAX {
-            return Err(Detected::Opaque);
-        }
-        rest = match rest {
-            [] | [b'\r'] => return Err(Detected::NeedMore),
-            [b'\r', b'\n', rest @ ..] | [b'\n', rest @ ..] => rest,
-            [b'\r', ..] => return Err(Detected::Opaque),
-            [..] => return Ok(rest),
-        };
-    }
-}
-
-/// `tchar` (RFC 9110 §5.6.2). Methods in lower case are methods too, if nobody's.
-fn is_token(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
 fn is_blank(byte: &u8) -> bool {

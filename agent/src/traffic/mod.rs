@@ -15,3 +15,5 @@ pub mod redirect;
 pub mod request;
 pub mod rewrite;
 pub mod split;
+#[cfg(test)]
+mod testing;

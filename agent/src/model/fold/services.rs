@@ -39,6 +39,7 @@ impl Fold {
         if !keeps_vips {
             self.claim_vips(&name, &state);
         }
+        self.routes.touch_service(&name, &mut touched.routes);
         touched.services.insert(name);
     }
 
@@ -46,6 +47,7 @@ impl Fold {
         if let Some(old) = self.state.services.remove(name) {
             self.release_vips(name, &old.service.vips);
             touched.services.remove(name);
+            self.routes.touch_service(name, &mut touched.routes);
         }
     }
 

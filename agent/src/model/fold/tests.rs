@@ -1,6 +1,7 @@
 pub(crate) mod build;
 mod equivalence;
 mod reference;
+mod routes;
 
 use std::{
     sync::{Arc, atomic::Ordering},

@@ -2,25 +2,25 @@
 
 use std::{borrow::Cow, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
 
-use tokio::{
-    net::TcpStream,
-    time::{Instant, sleep},
-};
+use bytes::Bytes;
+use tokio::{io::AsyncWriteExt as _, net::TcpStream, time::sleep};
 
 use crate::{
     model::{
-        limits::{ENROLMENT_GRACE, HBONE_PORT},
         pod::Workload,
         service::{Endpoint, ServiceState},
     },
-    proxy::{pods::LocalPod, worker::Worker},
+    proxy::{
+        pods::LocalPod,
+        way::{self, Way},
+        worker::Worker,
+    },
     telemetry::{ConnectionInfo, ConnectionRecord, Reason, Reporter},
     transport::{
         dial::{DialError, dial},
         hbone::{
             client::{Connect, OpenTunnel, TunnelError},
             forwarded::Forwarded,
-            pool::PoolKey,
         },
         limits::CONNECT_TIMEOUT,
     },
@@ -91,37 +91,26 @@ pub(super) struct Outcome {
 pub(super) async fn connect(attempt: &Attempt<'_>) -> Outcome {
     loop {
         let snapshot = attempt.worker.snapshot();
-        let destination = snapshot.workload_by_ip(attempt.endpoint.address).cloned();
+        let (way, destination) = way::to(attempt.worker, &snapshot, attempt.endpoint);
         drop(snapshot);
-        let upstream = match &destination {
-            Some(workload) if workload.enrolled && attempt.endpoint.port == HBONE_PORT => {
-                let detail = "port 15008 of a captured pod is its agent's";
-                Err(Failure::new(Reason::PolicyDenied, detail))
-            }
-            Some(workload) => match attempt.worker.local_pod(attempt.endpoint.address) {
-                Some(pod) => attempt.same_node(&pod).await,
-                None if workload.tunnelled() => match attempt.tunnel(workload).await {
-                    // Another node's agent may not be there yet, or not any more: look again.
-                    Err(error) if error.is_refused() && is_fresh(workload) => {
-                        sleep(REFUSED_BACKOFF).await;
-                        continue;
-                    }
-                    outcome => outcome.map(Upstream::Tunnel).map_err(Failure::from),
-                },
-                None => attempt.plain().await,
+        let upstream = match (way, &destination) {
+            (Way::Denied, _) => Err(Failure::new(Reason::PolicyDenied, way::DENIED)),
+            (Way::SameNode(pod), _) => attempt.same_node(&pod).await,
+            (Way::Tunnel, Some(workload)) => match attempt.tunnel(workload).await {
+                // Another node's agent may not be there yet, or not any more: look again.
+                Err(error) if error.is_refused() && way::is_fresh(workload) => {
+                    sleep(REFUSED_BACKOFF).await;
+                    continue;
+                }
+                outcome => outcome.map(Upstream::Tunnel).map_err(Failure::from),
             },
-            None => attempt.plain().await,
+            _ => attempt.plain().await,
         };
         return Outcome {
             destination,
             upstream,
         };
     }
-}
-
-fn is_fresh(workload: &Workload) -> bool {
-    let changed_at = Instant::from_std(workload.enrolment_changed_at);
-    changed_at.elapsed() < ENROLMENT_GRACE
 }
 
 impl Attempt<'_> {
@@ -153,20 +142,16 @@ impl Attempt<'_> {
     }
 
     async fn tunnel(&self, destination: &Workload) -> Result<OpenTunnel, TunnelError> {
-        let source = self.source.workload();
-        let key = PoolKey {
-            source: Arc::clone(&source.pod.uid),
-            source_identity: source.identity.clone(),
-            destination: self.endpoint.address,
-            destination_uid: Arc::clone(&destination.pod.uid),
-            destination_identity: destination.identity.clone(),
-        };
+        let key = way::pool_key(self.source, self.to(), destination);
         let baggage = self.source.baggage();
         let wanted = Connect {
             destination: self.to(),
             forwarded: Forwarded {
                 client: Some(self.client),
-                host: self.service.as_ref().map(|service| self.host_name(service)),
+                host: self
+                    .service
+                    .as_ref()
+                    .map(|service| self.worker.host_name(service)),
             },
             baggage: baggage.as_ref(),
         };
@@ -174,14 +159,33 @@ impl Attempt<'_> {
         pool.open(&key, &self.source.dialler(), &wanted).await
     }
 
-    fn host_name(&self, service: &ServiceState) -> Arc<str> {
-        let name = &service.service.name;
-        let domain = &self.worker.shared.cluster_domain;
-        format!("{}.{}.svc.{domain}", name.name, name.namespace).into()
-    }
-
     async fn plain(&self) -> Result<Upstream, Failure> {
         let stream = dial(&*self.source.net, self.to(), None, CONNECT_TIMEOUT).await?;
         Ok(Upstream::Plain(stream))
+    }
+}
+
+impl Upstream {
+    /// Completes once the server has sent something, or ended the connection.
+    pub(super) async fn readable(&mut self) {
+        let socket = match self {
+            Self::Tunnel(tunnel) => return tunnel.io.readable().await,
+            Self::Local(local) => &local.stream,
+            Self::Plain(stream) => stream,
+        };
+        // What is wrong with it shows when it is read.
+        let _ = socket.readable().await;
+    }
+
+    /// Passes on what was read of the client while finding out what it speaks.
+    pub(super) async fn begin_with(&mut self, bytes: Bytes) -> std::io::Result<()> {
+        match self {
+            Self::Tunnel(tunnel) => {
+                let sent = tunnel.io.send.send_data(bytes, false);
+                sent.map_err(std::io::Error::other)
+            }
+            Self::Local(local) => local.stream.write_all(&bytes).await,
+            Self::Plain(stream) => stream.write_all(&bytes).await,
+        }
     }
 }

@@ -2,7 +2,8 @@
 
 use std::{net::SocketAddr, os::fd::AsFd as _, rc::Rc, sync::Arc};
 
-use tokio::net::TcpStream;
+use bytes::BytesMut;
+use tokio::{net::TcpStream, time::timeout};
 
 use super::{
     Accepted, answer_probe,
@@ -10,15 +11,30 @@ use super::{
 };
 use crate::{
     model::{
+        names::ObjectName,
+        protocol::Protocol,
+        route::{BackendRef, ResolvedRule},
         seams::Dialled,
         service::{Endpoint, ServiceState},
         snapshot::Snapshot,
     },
-    proxy::{pods::LocalPod, registry::Registered, worker::Worker},
+    proxy::{
+        l7::{
+            self,
+            detect::{self, First},
+            outbound::Outbound,
+            wire::{Speaks, Stream, Wire},
+        },
+        pods::LocalPod,
+        registry::Registered,
+        worker::Worker,
+    },
     telemetry::{ConnectionInfo, ConnectionRecord, Reason, Reporter, SecurityPolicy},
+    traffic::{matching, split},
     transport::{
         copy::{self, SocketSide},
         dial::reset_on_close,
+        limits::FIRST_BYTE_WAIT,
     },
 };
 
@@ -27,9 +43,22 @@ const ENDPOINTS_TRIED_MAX: usize = 3;
 
 pub(in crate::proxy) async fn serve(worker: Rc<Worker>, pod: Rc<LocalPod>, accepted: Accepted) {
     // In a box: what dialling takes is given back before the connection idles for hours.
-    let Some(mut carried) = Box::pin(establish(&worker, &pod, accepted)).await else {
-        return;
-    };
+    match Box::pin(establish(&worker, &pod, accepted)).await {
+        None => {}
+        Some(Established::Bytes(carried)) => carry(*carried).await,
+        Some(Established::Http(http)) => {
+            let Http {
+                outbound,
+                wire,
+                speaks,
+                registered,
+            } = *http;
+            Box::pin(l7::serve::serve(worker, outbound, wire, speaks, registered)).await;
+        }
+    }
+}
+
+async fn carry(mut carried: Carried) {
     let Carried {
         stream,
         upstream,
@@ -54,7 +83,13 @@ pub(in crate::proxy) async fn serve(worker: Rc<Worker>, pod: Rc<LocalPod>, accep
     carried.record.finish(reason, None);
 }
 
-/// A connection whose both ends stand.
+/// What a connection turned out to be.
+enum Established {
+    Bytes(Box<Carried>),
+    Http(Box<Http>),
+}
+
+/// Opaque bytes, and both ends stand.
 struct Carried {
     stream: TcpStream,
     upstream: Upstream,
@@ -62,8 +97,20 @@ struct Carried {
     registered: Registered,
 }
 
-/// Finds out what was dialled and reaches it; says no to the application where that fails.
-async fn establish(worker: &Rc<Worker>, pod: &Rc<LocalPod>, accepted: Accepted) -> Option<Carried> {
+struct Http {
+    outbound: Rc<Outbound>,
+    wire: Wire,
+    speaks: Speaks,
+    registered: Registered,
+}
+
+/// Finds out what was dialled and what is spoken, and reaches it; says no to the application where
+/// that fails.
+async fn establish(
+    worker: &Rc<Worker>,
+    pod: &Rc<LocalPod>,
+    accepted: Accepted,
+) -> Option<Established> {
     let Accepted { stream, peer } = accepted;
     let dialled = match worker.shared.original_dst.original_dst(stream.as_fd()) {
         Ok(Dialled::Address(address)) => address,
@@ -75,38 +122,219 @@ async fn establish(worker: &Rc<Worker>, pod: &Rc<LocalPod>, accepted: Accepted) 
             let own = stream.local_addr().unwrap_or(peer);
             let info = ConnectionInfo::new(Reporter::Source, peer, own);
             let record = worker.telemetry.begin(info);
-            return refuse(
-                &stream,
-                record,
-                Failure::new(Reason::NoOriginalDestination, error.to_string()),
-            );
+            let failure = Failure::new(Reason::NoOriginalDestination, error.to_string());
+            return refuse(&stream, record, failure);
         }
     };
-    let mut record = begin(worker, pod, peer, dialled);
     let Some(registered) = worker.register(pod, None) else {
+        let record = begin(worker, pod, peer, dialled);
         return refuse(
             &stream,
             record,
             Failure::new(Reason::LimitReached, "connections"),
         );
     };
-    let found = candidates(&worker.snapshot(), dialled, &mut record);
-    let reached = match found {
-        Ok(candidates) => connect(worker, pod, &candidates, &mut record).await,
-        Err(failure) => Err(failure),
+    let (service, protocol) = declared(&worker.snapshot(), dialled);
+    let mut arrival = Arrival {
+        worker,
+        pod,
+        stream,
+        peer,
+        dialled,
+        service,
+        protocol,
+        registered,
+        buffer: BytesMut::new(),
     };
-    match reached {
-        Ok(upstream) => {
-            describe(&mut record, &upstream);
-            record.established();
-            Some(Carried {
-                stream,
-                upstream,
-                record,
-                registered,
-            })
+    match arrival.first().await {
+        Ok(Some(first)) => arrival.go_on(first).await,
+        Ok(None) => arrival.watch_both().await,
+        Err(reason) => {
+            let record = begin(worker, pod, peer, dialled);
+            refuse(&arrival.stream, record, Failure::new(reason, ""))
         }
-        Err(failure) => refuse(&stream, record, failure),
+    }
+}
+
+/// The service and port that were dialled, if it was a service, and what is said of its protocol.
+fn declared(snapshot: &Snapshot, dialled: SocketAddr) -> (Option<(ObjectName, u16)>, Protocol) {
+    let Some(service) = snapshot.service_by_vip(dialled.ip()) else {
+        return (None, Protocol::Unknown);
+    };
+    let protocol = service
+        .endpoints_of_port(dialled.port())
+        .map_or(Protocol::Tcp, |(port, _)| Protocol::of(port));
+    let name = service.service.name.clone();
+    (Some((name, dialled.port())), protocol)
+}
+
+/// A connection of which it is not known yet what it speaks.
+struct Arrival<'a> {
+    worker: &'a Rc<Worker>,
+    pod: &'a Rc<LocalPod>,
+    stream: TcpStream,
+    peer: SocketAddr,
+    dialled: SocketAddr,
+    service: Option<(ObjectName, u16)>,
+    protocol: Protocol,
+    registered: Registered,
+    /// What was read of the client to find out.
+    buffer: BytesMut,
+}
+
+impl Arrival<'_> {
+    /// What the client's first bytes say; `None` where it waits for the server's.
+    async fn first(&mut self) -> Result<Option<First>, Reason> {
+        match self.protocol {
+            Protocol::Tcp => return Ok(Some(First::Opaque)),
+            Protocol::Unknown if self.worker.is_server_first(self.dialled) => {
+                return Ok(Some(First::Opaque));
+            }
+            Protocol::Unknown | Protocol::Tls => {
+                if timeout(FIRST_BYTE_WAIT, self.stream.readable())
+                    .await
+                    .is_err()
+                {
+                    return Ok(None);
+                }
+            }
+            Protocol::Http | Protocol::Http2 | Protocol::Grpc => {}
+        }
+        self.read_first().await.map(Some)
+    }
+
+    async fn read_first(&mut self) -> Result<First, Reason> {
+        let supervision = &self.registered.supervision;
+        let first = async {
+            // Slow clients are waited for, as long as a request's head may take.
+            let _ = self.stream.readable().await;
+            supervision.head_began();
+            detect::first(&mut self.stream, &mut self.buffer).await
+        };
+        let first = tokio::select! {
+            first = first => first.map_err(|_| Reason::DownstreamReset)?,
+            reason = supervision.ended() => return Err(reason),
+        };
+        supervision.head_ended();
+        // Where HTTP was announced, what else comes is answered as bad HTTP.
+        let announced = self.protocol.is_http() && !self.buffer.is_empty();
+        Ok(match first {
+            First::Opaque if announced => First::Http1,
+            first => first,
+        })
+    }
+
+    async fn go_on(self, first: First) -> Option<Established> {
+        match first {
+            First::Http1 => Some(self.http(Speaks::Http1)),
+            First::Http2 => Some(self.http(Speaks::Http2)),
+            First::Tls(sni) => self.bytes(Some(sni)).await,
+            First::Opaque => self.bytes(None).await,
+        }
+    }
+
+    fn http(self, speaks: Speaks) -> Established {
+        let outbound = Outbound::new(
+            Rc::clone(self.worker),
+            Rc::clone(self.pod),
+            self.peer,
+            self.dialled,
+            self.service,
+        );
+        Established::Http(Box::new(Http {
+            outbound: Rc::new(outbound),
+            wire: Wire::new(Stream::Tcp(self.stream), self.buffer.freeze()),
+            speaks,
+            registered: self.registered,
+        }))
+    }
+
+    /// `tls`: the client begins with a ClientHello, which names a host or none.
+    async fn bytes(self, tls: Option<Option<Arc<str>>>) -> Option<Established> {
+        let mut record = begin(self.worker, self.pod, self.peer, self.dialled);
+        record.info_mut().sni = tls.clone().flatten();
+        match self.reach(tls.as_ref(), &mut record).await {
+            Ok(upstream) => self.established(upstream, record).await,
+            Err(failure) => refuse(&self.stream, record, failure),
+        }
+    }
+
+    async fn reach(
+        &self,
+        tls: Option<&Option<Arc<str>>>,
+        record: &mut ConnectionRecord,
+    ) -> Result<Upstream, Failure> {
+        let snapshot = self.worker.snapshot();
+        let namespace = &self.pod.workload().pod.name.namespace;
+        let wanted = Wanted {
+            dialled: self.dialled,
+            client_namespace: namespace,
+            tls: tls.map(|sni| sni.as_deref()),
+            random: self.worker.balancer.random(),
+        };
+        let candidates = candidates(&snapshot, &wanted, record)?;
+        drop(snapshot);
+        connect(self.worker, self.pod, &candidates, record).await
+    }
+
+    async fn established(
+        self,
+        mut upstream: Upstream,
+        mut record: ConnectionRecord,
+    ) -> Option<Established> {
+        describe(&mut record, &upstream);
+        record.established();
+        if !self.buffer.is_empty() {
+            record.received(self.buffer.len() as u64);
+            let bytes = self.buffer.freeze();
+            if let Err(error) = upstream.begin_with(bytes).await {
+                let failure = Failure::new(Reason::UpstreamReset, error.to_string());
+                return refuse(&self.stream, record, failure);
+            }
+        }
+        Some(Established::Bytes(Box::new(Carried {
+            stream: self.stream,
+            upstream,
+            record,
+            registered: self.registered,
+        })))
+    }
+
+    /// The client is silent: the server is dialled, and whose byte comes first decides.
+    async fn watch_both(mut self) -> Option<Established> {
+        let mut record = begin(self.worker, self.pod, self.peer, self.dialled);
+        let mut upstream = match self.reach(None, &mut record).await {
+            Ok(upstream) => upstream,
+            Err(failure) => return refuse(&self.stream, record, failure),
+        };
+        let ended = tokio::select! {
+            _ = self.stream.readable() => None,
+            () = upstream.readable() => {
+                self.worker.learn_server_first(self.dialled);
+                return self.established(upstream, record).await;
+            }
+            reason = self.registered.supervision.ended() => Some(reason),
+        };
+        let first = match ended {
+            None => self.read_first().await,
+            Some(reason) => Err(reason),
+        };
+        match first {
+            Ok(First::Http1) => {
+                record.dismiss();
+                Some(self.http(Speaks::Http1))
+            }
+            Ok(First::Http2) => {
+                record.dismiss();
+                Some(self.http(Speaks::Http2))
+            }
+            Ok(First::Tls(sni)) => {
+                record.info_mut().sni = sni;
+                self.established(upstream, record).await
+            }
+            Ok(First::Opaque) => self.established(upstream, record).await,
+            Err(reason) => refuse(&self.stream, record, Failure::new(reason, "")),
+        }
     }
 }
 
@@ -132,13 +360,23 @@ fn begin(
     worker.telemetry.begin(info)
 }
 
-/// Where the connection can go, the best first: round robin over a service's endpoints, or the one
-/// address that was dialled.
+/// What decides where a connection goes.
+struct Wanted<'a> {
+    dialled: SocketAddr,
+    client_namespace: &'a str,
+    /// It begins with a ClientHello, which names a host or none.
+    tls: Option<Option<&'a str>>,
+    random: u64,
+}
+
+/// Where the connection can go, the best first: round robin over the endpoints of the service, or
+/// of the backend that a TCPRoute or TLSRoute chooses; or the one address that was dialled.
 fn candidates(
     snapshot: &Snapshot,
-    dialled: SocketAddr,
+    wanted: &Wanted<'_>,
     record: &mut ConnectionRecord,
 ) -> Result<Vec<Endpoint>, Failure> {
+    let dialled = wanted.dialled;
     let Some(service) = snapshot.service_by_vip(dialled.ip()) else {
         return Ok(vec![Endpoint {
             address: dialled.ip(),
@@ -146,7 +384,50 @@ fn candidates(
         }]);
     };
     record.info_mut().service = Some(Arc::clone(service));
-    endpoints(service, dialled.port())
+    let Some(rule) = rule(snapshot, service, wanted)? else {
+        return endpoints(service, dialled.port());
+    };
+    let not_found = |detail: String| Failure::new(Reason::BackendNotFound, detail);
+    let index = split::pick(&rule, wanted.random)
+        .ok_or_else(|| not_found(format!("{} has no backend", rule.route_label)))?;
+    if let Some(why) = rule.refused.get(index).and_then(Option::as_ref) {
+        return Err(not_found(why.to_string()));
+    }
+    match &rule.rule().backends[index].backend {
+        BackendRef::Invalid(why) => Err(not_found(why.to_string())),
+        BackendRef::Service { name, port } => {
+            let service = snapshot
+                .service(name)
+                .ok_or_else(|| not_found(format!("there is no service {name}")))?;
+            record.info_mut().service = Some(Arc::clone(service));
+            endpoints(service, *port)
+        }
+    }
+}
+
+/// The rule of a TLSRoute or TCPRoute for the connection, where there is one.
+fn rule(
+    snapshot: &Snapshot,
+    service: &ServiceState,
+    wanted: &Wanted<'_>,
+) -> Result<Option<Arc<ResolvedRule>>, Failure> {
+    let routes = snapshot.routes(&service.service.name);
+    let table = routes.and_then(|r| r.table(wanted.dialled.port(), wanted.client_namespace));
+    let Some(table) = table else {
+        return Ok(None);
+    };
+    if let Some(sni) = wanted.tls
+        && !table.tls.is_empty()
+    {
+        return match matching::find_tls(table, sni) {
+            Some(entry) => Ok(Some(Arc::clone(&entry.rule))),
+            None => {
+                let detail = format!("no TLSRoute is for {}", sni.unwrap_or("no name"));
+                Err(Failure::new(Reason::NoRoute, detail))
+            }
+        };
+    }
+    Ok(table.tcp.clone())
 }
 
 fn endpoints(service: &Arc<ServiceState>, port: u16) -> Result<Vec<Endpoint>, Failure> {
@@ -204,7 +485,7 @@ async fn connect(
 }
 
 /// Says no as the kernel would: with a reset.
-fn refuse(stream: &TcpStream, record: ConnectionRecord, failure: Failure) -> Option<Carried> {
+fn refuse(stream: &TcpStream, record: ConnectionRecord, failure: Failure) -> Option<Established> {
     reset_on_close(stream);
     record.finish(failure.reason, Some(failure.detail));
     None

@@ -2,20 +2,36 @@
 
 use std::{cell::Cell, net::SocketAddr, rc::Rc, sync::Arc};
 
+use bytes::BytesMut;
 use http::StatusCode;
-use tokio::net::TcpStream;
+use tokio::{io::AsyncWriteExt as _, net::TcpStream};
 use tracing::debug;
 
+use super::inbound::Http;
 use crate::{
     model::{limits::HBONE_PORT, service::ServiceState, snapshot::Snapshot, spiffe::SpiffeId},
-    proxy::{pods::LocalPod, registry::Registered, worker::Worker},
+    proxy::{
+        l7::{
+            self,
+            detect::{self, First},
+            inbound::Inbound,
+            peer,
+            wire::{Speaks, Stream, Wire},
+        },
+        pods::LocalPod,
+        registry::Registered,
+        worker::Worker,
+    },
     telemetry::{
         ConnectionInfo, ConnectionRecord, Direction, Reason, Reporter, SecurityPolicy, TlsSide,
     },
     transport::{
         copy::{self, SocketSide, TunnelIo},
         dial::{dial, reset_on_close},
-        hbone::server::{self, Authority, Incoming, Wanted},
+        hbone::{
+            io::TunnelStream,
+            server::{self, Authority, Incoming, PeerStream, Wanted},
+        },
         limits::{CONNECT_TIMEOUT, INBOUND_TUNNELS_MAX},
         tls,
     },
@@ -36,7 +52,7 @@ pub(super) async fn serve(
         let _counted = Counted::new(&worker.handshakes);
         tls::accept(stream, &pod.identity.current()).await
     };
-    let (stream, identity) = match handshake {
+    let (stream, wire, identity) = match handshake {
         Ok(accepted) => accepted,
         Err(error) => {
             worker
@@ -55,12 +71,20 @@ pub(super) async fn serve(
         address: peer,
         identity,
     });
-    let handle = |incoming| {
+    let requests = peer::Requests::new(Rc::clone(&worker), Rc::clone(&pod), Rc::clone(&peer));
+    let requests = Rc::new(requests);
+    let handle = |stream| {
         let (worker, pod, peer) = (Rc::clone(&worker), Rc::clone(&pod), Rc::clone(&peer));
-        stream_in(worker, pod, peer, incoming)
+        let requests = Rc::clone(&requests);
+        async move {
+            match stream {
+                PeerStream::Connect(incoming) => stream_in(worker, pod, peer, incoming).await,
+                PeerStream::Request(request) => Box::pin(requests.serve(request)).await,
+            }
+        }
     };
     tokio::select! {
-        ended = server::serve(stream, handle, worker.drained()) => {
+        ended = server::serve(stream, wire, handle, worker.drained()) => {
             if let Err(error) = ended {
                 debug!(peer = %peer.address, %error, "a tunnel ended");
             }
@@ -70,9 +94,15 @@ pub(super) async fn serve(
 }
 
 /// The other end of a tunnel, as TLS has proven it.
-pub(super) struct Peer {
+pub(in crate::proxy) struct Peer {
     address: SocketAddr,
     identity: SpiffeId,
+}
+
+impl Peer {
+    pub(in crate::proxy) fn address(&self) -> SocketAddr {
+        self.address
+    }
 }
 
 /// One CONNECT: to the application, or no.
@@ -83,18 +113,34 @@ pub(super) async fn stream_in(
     incoming: Incoming,
 ) {
     // In a box: what dialling takes is given back before the connection idles for hours.
-    let Some(mut carried) = Box::pin(establish(&worker, &pod, &peer, incoming)).await else {
-        return;
-    };
-    let Carried {
-        up,
-        io,
-        record,
-        registered,
-    } = &mut carried;
-    let supervision = &registered.supervision;
-    let reason = copy::with_tunnel(up, io, SocketSide::Server, record, supervision).await;
-    carried.record.finish(reason, None);
+    match Box::pin(establish(&worker, &pod, &peer, incoming)).await {
+        None => {}
+        Some(Established::Bytes(mut carried)) => {
+            let Carried {
+                up,
+                io,
+                record,
+                registered,
+            } = &mut *carried;
+            let supervision = &registered.supervision;
+            let reason = copy::with_tunnel(up, io, SocketSide::Server, record, supervision).await;
+            carried.record.finish(reason, None);
+        }
+        Some(Established::Http(http)) => {
+            let Http {
+                inbound,
+                wire,
+                speaks,
+                registered,
+            } = *http;
+            Box::pin(l7::serve::serve(worker, inbound, wire, speaks, registered)).await;
+        }
+    }
+}
+
+enum Established {
+    Bytes(Box<Carried>),
+    Http(Box<Http>),
 }
 
 /// A stream whose application is reached.
@@ -110,14 +156,15 @@ async fn establish(
     pod: &Rc<LocalPod>,
     peer: &Peer,
     incoming: Incoming,
-) -> Option<Carried> {
+) -> Option<Established> {
     let snapshot = worker.snapshot();
     let Some(destination) = destination(&snapshot, pod, incoming.wanted()) else {
         debug!(peer = %peer.address, wanted = ?incoming.wanted(), "not an address of this pod");
         incoming.refuse(StatusCode::BAD_REQUEST);
         return None;
     };
-    let mut record = begin(worker, pod, peer, incoming.wanted(), &snapshot, destination);
+    let peers = peers(pod, peer, incoming.wanted(), &snapshot, destination);
+    let mut record = worker.telemetry.begin(peers);
     drop(snapshot);
     let Some(registered) = worker.register(pod, None) else {
         incoming.refuse(StatusCode::SERVICE_UNAVAILABLE);
@@ -125,7 +172,7 @@ async fn establish(
         return None;
     };
     let client = record.info().source_address;
-    let up = match dial(&*pod.net, destination, Some(client), CONNECT_TIMEOUT).await {
+    let mut up = match dial(&*pod.net, destination, Some(client), CONNECT_TIMEOUT).await {
         Ok(up) => up,
         Err(error) => {
             incoming.refuse(StatusCode::SERVICE_UNAVAILABLE);
@@ -133,32 +180,61 @@ async fn establish(
             return None;
         }
     };
-    match incoming.accept(pod.baggage().as_ref()) {
-        Ok((send, recv)) => {
-            record.established();
-            Some(Carried {
-                up,
-                io: TunnelIo { send, recv },
-                record,
-                registered,
-            })
-        }
+    let io = match incoming.accept(pod.baggage().as_ref()) {
+        Ok((send, recv)) => TunnelIo::new(send, recv),
         Err(error) => {
             reset_on_close(&up);
             record.finish(Reason::DownstreamReset, Some(error.to_string().into()));
-            None
+            return None;
         }
-    }
+    };
+    let mut stream = TunnelStream::new(io, None);
+    let mut buffer = BytesMut::new();
+    let first = detect::of_either(&mut stream, &up, &mut buffer, &registered.supervision).await;
+    let speaks = match first {
+        Ok(First::Http1) => Speaks::Http1,
+        Ok(First::Http2) => Speaks::Http2,
+        Ok(First::Tls(_) | First::Opaque) => {
+            record.established();
+            record.received(buffer.len() as u64);
+            // What is wrong with it shows when it is copied.
+            let _ = up.write_all(&buffer).await;
+            return Some(Established::Bytes(Box::new(Carried {
+                up,
+                io: stream.into_inner(),
+                record,
+                registered,
+            })));
+        }
+        Err(reason) => {
+            record.established();
+            stream
+                .into_inner()
+                .send
+                .send_reset(h2::Reason::CONNECT_ERROR);
+            reset_on_close(&up);
+            record.finish(reason, None);
+            return None;
+        }
+    };
+    let peers = record.dismiss();
+    let inbound = Inbound::new(Rc::clone(worker), Rc::clone(pod), peers, Some(up));
+    Some(Established::Http(Box::new(Http {
+        inbound: Rc::new(inbound),
+        wire: Wire::new(Stream::Tunnel(Box::new(stream)), buffer.freeze()),
+        speaks,
+        registered,
+    })))
 }
 
-fn begin(
-    worker: &Worker,
+/// Who speaks to whom, as far as it is proven.
+pub(in crate::proxy) fn peers(
     pod: &LocalPod,
     peer: &Peer,
     wanted: &Wanted,
     snapshot: &Snapshot,
     destination: SocketAddr,
-) -> ConnectionRecord {
+) -> ConnectionInfo {
     // The TCP peer is the client pod itself; what the header says counts if it agrees.
     let forwarded = &wanted.forwarded;
     let client = match forwarded.client {
@@ -178,11 +254,15 @@ fn begin(
         .as_deref()
         .and_then(|host| service(snapshot, host));
     info.security = SecurityPolicy::MutualTls;
-    worker.telemetry.begin(info)
+    info
 }
 
 /// The application's address, if it is this pod's and not the agent's own.
-fn destination(snapshot: &Snapshot, pod: &LocalPod, wanted: &Wanted) -> Option<SocketAddr> {
+pub(in crate::proxy) fn destination(
+    snapshot: &Snapshot,
+    pod: &LocalPod,
+    wanted: &Wanted,
+) -> Option<SocketAddr> {
     let address = match &wanted.authority {
         Authority::Address(address) => *address,
         Authority::Service { host, port } => {

@@ -4,7 +4,6 @@ use std::{
     cell::{Cell, RefCell},
     collections::HashMap,
     rc::Rc,
-    time::Duration,
 };
 
 use foldhash::fast::RandomState;
@@ -12,7 +11,7 @@ use tokio::time::Instant;
 
 use crate::{
     model::service::{Endpoint, EndpointSet},
-    traffic::balance::{self, ewma::Ewma},
+    traffic::balance::ewma::{self, Ewma},
 };
 
 /// Endpoints whose load a thread remembers; past it those without requests are forgotten.
@@ -48,7 +47,7 @@ impl Balancer {
     }
 
     /// Good enough for choices, and cheap (xorshift64*).
-    pub(super) fn random(&self) -> u64 {
+    pub(in crate::proxy) fn random(&self) -> u64 {
         let mut x = self.random.get();
         x ^= x >> 12;
         x ^= x << 25;
@@ -64,7 +63,7 @@ impl Balancer {
             return match usable {
                 [] => None,
                 [only] => Some(*only),
-                several => Some(self.better_of_two(several)),
+                several => self.pick(several),
             };
         }
         let left: Vec<Endpoint> = usable
@@ -75,30 +74,19 @@ impl Balancer {
         match left.as_slice() {
             [] => None,
             [only] => Some(*only),
-            several => Some(self.better_of_two(several)),
+            several => self.pick(several),
         }
     }
 
-    fn better_of_two(&self, endpoints: &[Endpoint]) -> Endpoint {
-        let (one, other) = balance::ewma::p2c(endpoints.len(), self.random());
-        let (one, other) = (endpoints[one], endpoints[other]);
-        let (a, b) = (self.cost(one), self.cost(other));
-        if balance::ewma::prefers_first(a, b, self.random()) {
-            one
-        } else {
-            other
-        }
-    }
-
-    fn cost(&self, endpoint: Endpoint) -> f64 {
+    fn pick(&self, endpoints: &[Endpoint]) -> Option<Endpoint> {
+        let now = self.started.elapsed();
         let loads = self.loads.borrow();
-        match loads.get(&endpoint) {
-            Some(load) => {
-                let now = self.started.elapsed();
-                load.latency.borrow().cost(now, load.pending.get())
-            }
-            None => Ewma::new().cost(Duration::ZERO, 0),
-        }
+        let cost = |index: usize| match loads.get(&endpoints[index]) {
+            Some(load) => load.latency.borrow().cost(now, load.pending.get() as usize),
+            None => Ewma::default().cost(now, 0),
+        };
+        let index = ewma::pick(endpoints.len(), self.random(), cost)?;
+        endpoints.get(index).copied()
     }
 
     /// The endpoint gets a request.
@@ -109,7 +97,7 @@ impl Balancer {
         }
         let load = loads.entry(endpoint).or_insert_with(|| {
             Rc::new(Load {
-                latency: RefCell::new(Ewma::new()),
+                latency: RefCell::new(Ewma::default()),
                 pending: Cell::new(0),
             })
         });
@@ -128,10 +116,10 @@ impl InFlight {
         if !self.answered {
             self.answered = true;
             let now = Instant::now();
-            self.load
-                .latency
-                .borrow_mut()
-                .record(now.duration_since(self.began), now.duration_since(self.started));
+            self.load.latency.borrow_mut().record(
+                now.duration_since(self.began),
+                now.duration_since(self.started),
+            );
         }
     }
 }
@@ -140,6 +128,8 @@ impl Drop for InFlight {
     fn drop(&mut self) {
         // One that never answered took this long at least.
         self.answered();
-        self.load.pending.set(self.load.pending.get().saturating_sub(1));
+        self.load
+            .pending
+            .set(self.load.pending.get().saturating_sub(1));
     }
 }

@@ -21,9 +21,11 @@ use crate::{
 };
 
 use super::{
+    balance::InFlight,
     mirror::{Mirrored, Mirroring},
     pool::Lease,
     send::Pumping,
+    serve::Served,
 };
 
 /// The body of a request or of an answer.
@@ -139,8 +141,8 @@ pub(super) enum Keep {
 /// Counted as long as the answer goes on.
 #[derive(Default)]
 pub(super) struct Guards {
-    pub(super) load: Option<super::balance::InFlight>,
-    pub(super) served: Option<super::serve::Served>,
+    pub(super) _load: Option<InFlight>,
+    pub(super) served: Option<Served>,
 }
 
 impl Answer {
@@ -201,7 +203,9 @@ fn note(record: &mut RequestRecord, frame: &Frame<Bytes>) {
 
 /// Of an answer's head where it has no body, else of its trailers.
 pub(super) fn note_grpc_status(record: &mut RequestRecord, fields: &HeaderMap) {
-    let status = fields.get("grpc-status").and_then(|value| value.to_str().ok());
+    let status = fields
+        .get("grpc-status")
+        .and_then(|value| value.to_str().ok());
     if let Some(status) = status.and_then(|status| status.parse().ok()) {
         record.grpc_status(status);
     }

@@ -3,9 +3,16 @@
 use std::{io, sync::Arc};
 
 use bytes::BytesMut;
-use tokio::io::{AsyncRead, AsyncReadExt as _};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt as _},
+    net::TcpStream,
+};
 
-use crate::traffic::detect::{self, Detected, Sni};
+use crate::{
+    telemetry::Reason,
+    traffic::detect::{self, Detected, Sni},
+    transport::copy::Supervision,
+};
 
 /// What a client's first bytes say.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,6 +42,38 @@ pub(in crate::proxy) async fn first(
         }
         if buffer.len() >= FIRST_BYTES_MAX || client.read_buf(buffer).await? == 0 {
             return Ok(First::Opaque);
+        }
+    }
+}
+
+/// The same at the destination, where the server is dialled already: whose byte comes first
+/// decides, and nobody is delayed.
+///
+/// # Errors
+/// With why the connection ended.
+pub(in crate::proxy) async fn of_either(
+    client: &mut (impl AsyncRead + Unpin),
+    server: &TcpStream,
+    buffer: &mut BytesMut,
+    supervision: &Supervision,
+) -> Result<First, Reason> {
+    loop {
+        if let Some(first) = decide(buffer) {
+            supervision.head_ended();
+            return Ok(first);
+        }
+        if buffer.len() >= FIRST_BYTES_MAX {
+            return Ok(First::Opaque);
+        }
+        let nothing_yet = buffer.is_empty();
+        tokio::select! {
+            read = client.read_buf(buffer) => match read {
+                Ok(0) => return Ok(First::Opaque),
+                Ok(_) => supervision.head_began(),
+                Err(_) => return Err(Reason::DownstreamReset),
+            },
+            _ = server.readable(), if nothing_yet => return Ok(First::Opaque),
+            reason = supervision.ended() => return Err(reason),
         }
     }
 }

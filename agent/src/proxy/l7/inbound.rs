@@ -24,9 +24,7 @@ use super::{
 };
 use crate::{
     proxy::{pods::LocalPod, worker::Worker},
-    telemetry::{
-        ConnectionInfo, Reason, RequestInfo, RequestProtocol, RequestRecord, Reporter,
-    },
+    telemetry::{ConnectionInfo, Reason, Reporter, RequestInfo, RequestProtocol, RequestRecord},
 };
 
 /// Envoy's name and format: who the caller is, for the application.
@@ -119,9 +117,9 @@ impl Inbound {
         let (body, received) = body.counted();
         let request = to_application(head, body, becomes.as_ref(), to_app.version);
         match to_app.send(lease, request).await {
-            Ok((response, lease)) => {
-                Ok(self.answered(response, lease, record, received, becomes.as_ref()).await)
-            }
+            Ok((response, lease)) => Ok(self
+                .answered(response, lease, record, received, becomes.as_ref())
+                .await),
             Err(refusal) => {
                 record.response(refusal.reason.http_status());
                 record.finish(refusal.reason, Some(refusal.detail.clone()));

@@ -1,13 +1,7 @@
 //! The source's half: what a connection of a captured pod's application is for, and what its
 //! requests share.
 
-use std::{
-    cell::RefCell,
-    collections::HashMap,
-    net::SocketAddr,
-    rc::Rc,
-    sync::Arc,
-};
+use std::{cell::RefCell, collections::HashMap, net::SocketAddr, rc::Rc, sync::Arc};
 
 use http::{HeaderValue, Request, Response};
 use hyper::body::Incoming;
@@ -21,7 +15,6 @@ use super::{
 use crate::{
     model::{
         names::ObjectName,
-        protocol::Protocol,
         service::{Endpoint, ServiceState},
     },
     proxy::{pods::LocalPod, worker::Worker},
@@ -42,7 +35,6 @@ pub(in crate::proxy) struct Outbound {
     /// The service whose address that is, and its port; `None`: a pod's own address, to which no
     /// route applies.
     pub(super) service: Option<(ObjectName, u16)>,
-    pub(super) protocol: Protocol,
     known: RefCell<Known>,
 }
 
@@ -65,7 +57,6 @@ impl Outbound {
         client: SocketAddr,
         dialled: SocketAddr,
         service: Option<(ObjectName, u16)>,
-        protocol: Protocol,
     ) -> Self {
         Self {
             worker,
@@ -73,7 +64,6 @@ impl Outbound {
             client,
             dialled,
             service,
-            protocol,
             known: RefCell::default(),
         }
     }

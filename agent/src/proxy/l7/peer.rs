@@ -3,12 +3,7 @@
 //! `weir-to: IP:PORT` or `weir-to: IP:PORT;h2` is the endpoint, and what its application is spoken
 //! to in; `forwarded` says who the client is and which service it dialled, as it does of a CONNECT.
 
-use std::{
-    cell::RefCell,
-    collections::HashMap,
-    net::SocketAddr,
-    rc::Rc,
-};
+use std::{cell::RefCell, collections::HashMap, net::SocketAddr, rc::Rc};
 
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header::FORWARDED};
 

@@ -6,7 +6,7 @@
 use std::{cell::Cell, net::SocketAddr, rc::Rc, sync::Arc};
 
 use http::{
-    HeaderName, HeaderValue, Request, Response, header,
+    HeaderValue, Request, Response, header,
     request::Parts,
     uri::{Authority, PathAndQuery},
 };
@@ -239,7 +239,7 @@ impl Exchange {
         };
         let headers = cors::preflight(cors, &request)?;
         let mut response = Response::new(Body::Empty);
-        *response.status_mut() = http::StatusCode::NO_CONTENT;
+        *response.status_mut() = http::StatusCode::OK;
         *response.headers_mut() = headers;
         Some(response)
     }
@@ -281,7 +281,10 @@ impl Exchange {
             .and_then(|token| affinity::backend_of(token, &rule))
             .or_else(|| split::pick(&rule, self.cx.worker.balancer.random()));
         let Some(index) = chosen else {
-            let detail = format!("rule {} of {} has no backend", rule.rule_label, rule.route_label);
+            let detail = format!(
+                "rule {} of {} has no backend",
+                rule.rule_label, rule.route_label
+            );
             return Err(Refusal::new(Reason::BackendNotFound, detail));
         };
         if let Some(route) = &mut self.record.info_mut().route {
@@ -348,7 +351,10 @@ impl Exchange {
     fn rewrite(&mut self, rewrite: &crate::model::route::Rewrite, prefix: Option<&str>) {
         let mut uri = std::mem::take(&mut self.head.uri).into_parts();
         if let Some(modifier) = &rewrite.path {
-            let now = uri.path_and_query.as_ref().map_or("/", PathAndQuery::as_str);
+            let now = uri
+                .path_and_query
+                .as_ref()
+                .map_or("/", PathAndQuery::as_str);
             let new = rewrite::path_and_query(modifier, now, prefix);
             if let Ok(new) = PathAndQuery::try_from(new) {
                 uri.path_and_query = Some(new);
@@ -375,7 +381,9 @@ impl Exchange {
     }
 
     async fn send(&mut self, target: Target) -> Result<Outcome, Refusal> {
-        let per_try = self.rule().and_then(|rule| rule.rule().timeouts.backend_request);
+        let per_try = self
+            .rule()
+            .and_then(|rule| rule.rule().timeouts.backend_request);
         let try_ends = per_try.map(|limit| Instant::now() + limit);
         let until = match (self.deadline, try_ends) {
             (Some(whole), Some(one)) => Some(whole.min(one)),
@@ -425,7 +433,8 @@ impl Exchange {
         if let Some(received) = &self.received {
             self.record.received(received.get());
         }
-        self.record.finish(refusal.reason, Some(refusal.detail.clone()));
+        self.record
+            .finish(refusal.reason, Some(refusal.detail.clone()));
         drop(served);
         response
     }
@@ -450,7 +459,7 @@ impl Exchange {
         self.keep_session(&mut response, target, endpoint);
         self.record.response(response.status());
         let guards = Guards {
-            load: Some(load),
+            _load: Some(load),
             served: Some(served),
         };
         if let Some(mut upgraded) = becomes {
@@ -503,10 +512,16 @@ impl Exchange {
             return;
         };
         let now = self.cx.worker.unix_seconds();
-        let backend = &rule.backends[index].backend;
-        let token = affinity::Token::new(self.session.as_ref(), backend, endpoint, now);
-        if affinity::needs_write(session, self.session.as_ref(), &token) {
-            let (name, value): (HeaderName, HeaderValue) = affinity::write(session, &token, now);
+        let BackendRef::Service { name, port } = &rule.backends[index].backend else {
+            return;
+        };
+        let mut token = affinity::Token::new(name, *port, endpoint, now);
+        if let Some(read) = &self.session {
+            token.issued_unix = read.issued_unix;
+        }
+        if affinity::needs_write(session, self.session.as_ref(), &token, now)
+            && let Some((name, value)) = affinity::write(session, &token, now, false)
+        {
             response.headers_mut().append(name, value);
         }
     }

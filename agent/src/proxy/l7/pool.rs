@@ -12,13 +12,13 @@ use std::{
 };
 
 use bytes::Bytes;
+use http::{Request, Response};
+use hyper::body::Incoming;
 use hyper::{
     client::conn::{http1, http2},
     rt::Executor,
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
-use http::{Request, Response};
-use hyper::body::Incoming;
 use tokio::{
     sync::{Notify, oneshot},
     task::spawn_local,
@@ -29,11 +29,7 @@ use super::{
     body::Body,
     wire::{Stream, Wire},
 };
-use crate::{
-    model::seams::CaptureId,
-    telemetry::Metrics,
-    transport::limits::*,
-};
+use crate::{model::seams::CaptureId, telemetry::Metrics, transport::limits::*};
 
 /// What one connection may be used again for. The client's address is part of it since the
 /// application sees it; its port is arbitrary.
@@ -80,6 +76,8 @@ struct Shared {
 struct Http2 {
     sender: http2::SendRequest<Body>,
     streams: Cell<usize>,
+    /// How many the server takes, as its SETTINGS say.
+    streams_max: Cell<usize>,
     idle_since: Cell<Instant>,
 }
 
@@ -239,13 +237,26 @@ impl Pool {
         let entry = Rc::new(Http2 {
             sender,
             streams: Cell::new(0),
+            streams_max: Cell::new(connection.current_max_send_streams()),
             idle_since: Cell::new(Instant::now()),
         });
-        let (pool, key, running) = (Rc::downgrade(&self.0), turn.key.clone(), Rc::downgrade(&entry));
+        let (pool, key, running) = (
+            Rc::downgrade(&self.0),
+            turn.key.clone(),
+            Rc::downgrade(&entry),
+        );
         let open = Open::new(&self.0);
         spawn_local(async move {
             let _open = open;
-            let _ = connection.await;
+            let mut connection = std::pin::pin!(connection);
+            let _ = std::future::poll_fn(|cx| {
+                let polled = connection.as_mut().poll(cx);
+                if let Some(entry) = running.upgrade() {
+                    entry.streams_max.set(connection.current_max_send_streams());
+                }
+                polled
+            })
+            .await;
             if let Some(pool) = pool.upgrade() {
                 pool.forget(&key, &running);
             }
@@ -300,7 +311,7 @@ impl Shared {
     fn with_room(&self) -> Option<Rc<Http2>> {
         let open = self.connections.iter().filter(|c| !c.sender.is_closed());
         let best = open.min_by_key(|c| c.streams.get())?;
-        let room = best.sender.current_max_send_streams() * STREAMS_SHARE_PERCENT / 100;
+        let room = best.streams_max.get() * STREAMS_SHARE_PERCENT / 100;
         let full = best.streams.get() >= room.max(1);
         let may_open_more = self.connections.len() < HTTP2_UPSTREAMS_PER_KEY_MAX;
         (!full || !may_open_more).then(|| Rc::clone(best))
@@ -365,7 +376,14 @@ impl Lease {
     ) -> Result<Response<Incoming>, Unanswered> {
         let answered = match self {
             Self::Http1(lease) => lease.sender.try_send_request(request).await,
-            Self::Http2(lease) => lease.connection.sender.clone().try_send_request(request).await,
+            Self::Http2(lease) => {
+                lease
+                    .connection
+                    .sender
+                    .clone()
+                    .try_send_request(request)
+                    .await
+            }
         };
         answered.map_err(|mut error| Unanswered {
             request: error.take_message(),

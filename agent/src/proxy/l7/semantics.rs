@@ -3,9 +3,7 @@
 
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Version,
-    header::{
-        CONNECTION, CONTENT_LENGTH, HOST, TE, TRANSFER_ENCODING, UPGRADE,
-    },
+    header::{CONNECTION, CONTENT_LENGTH, HOST, TE, TRANSFER_ENCODING, UPGRADE},
     request::Parts,
     uri::{Authority, PathAndQuery},
 };
@@ -116,7 +114,8 @@ fn framing(headers: &HeaderMap) -> Result<(), Refusal> {
     if headers.contains_key(CONTENT_LENGTH) {
         return Err(bad("both Content-Length and Transfer-Encoding"));
     }
-    let chunked_alone = codings.next().is_none() && coding.as_bytes().eq_ignore_ascii_case(b"chunked");
+    let chunked_alone =
+        codings.next().is_none() && coding.as_bytes().eq_ignore_ascii_case(b"chunked");
     if !chunked_alone {
         return Err(bad("a Transfer-Encoding other than chunked"));
     }
@@ -130,14 +129,18 @@ fn becomes(parts: &Parts) -> Result<Option<Become>, Refusal> {
         }
         return Ok(Some(Become::Tunnel));
     }
-    if parts.version != Version::HTTP_11 || !names_in(&parts.headers, CONNECTION).any(|name| name.eq_ignore_ascii_case("upgrade")) {
+    if parts.version != Version::HTTP_11
+        || !names_in(&parts.headers, CONNECTION).any(|name| name.eq_ignore_ascii_case("upgrade"))
+    {
         return Ok(None);
     }
     let Some(upgrade) = parts.headers.get(UPGRADE) else {
         return Ok(None);
     };
     // Not by upgrade any more (RFC 9113 §3.1): the request goes on without it.
-    let is_http2 = |name: &str| name.trim().eq_ignore_ascii_case("h2c") || name.trim().eq_ignore_ascii_case("h2");
+    let is_http2 = |name: &str| {
+        name.trim().eq_ignore_ascii_case("h2c") || name.trim().eq_ignore_ascii_case("h2")
+    };
     let only_http2 = names_in(&parts.headers, UPGRADE).all(is_http2);
     Ok((!only_http2).then(|| Become::Upgrade(upgrade.clone())))
 }
@@ -163,12 +166,19 @@ pub(super) fn strip_hop_by_hop(headers: &mut HeaderMap) {
         }
         headers.remove(CONNECTION);
     }
-    for name in [KEEP_ALIVE, PROXY_CONNECTION, TRANSFER_ENCODING, UPGRADE, HTTP2_SETTINGS] {
+    for name in [
+        KEEP_ALIVE,
+        PROXY_CONNECTION,
+        TRANSFER_ENCODING,
+        UPGRADE,
+        HTTP2_SETTINGS,
+    ] {
         headers.remove(name);
     }
     if let Some(te) = headers.get(TE) {
         let trailers = te.to_str().is_ok_and(|te| {
-            te.split(',').any(|coding| coding.trim().eq_ignore_ascii_case("trailers"))
+            te.split(',')
+                .any(|coding| coding.trim().eq_ignore_ascii_case("trailers"))
         });
         if trailers {
             headers.insert(TE, HeaderValue::from_static("trailers"));

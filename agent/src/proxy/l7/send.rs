@@ -150,7 +150,10 @@ async fn to_endpoint(
             version: version(target, &parcel),
         };
         return match (way, &destination) {
-            (Way::Denied, _) => Err(Failed::for_good(Refusal::new(Reason::PolicyDenied, way::DENIED))),
+            (Way::Denied, _) => Err(Failed::for_good(Refusal::new(
+                Reason::PolicyDenied,
+                way::DENIED,
+            ))),
             (Way::SameNode(pod), _) => sending.same_node(&pod, parcel).await,
             (Way::Tunnel, Some(workload)) => match sending.tunnel(workload, parcel).await {
                 // The other node's agent may not be there yet, or not any more: look again.
@@ -324,7 +327,11 @@ impl Sending<'_> {
 
     async fn tunnel(&self, destination: &Workload, parcel: Parcel) -> Result<Answered, Failed> {
         let worker = &self.exchange.cx.worker;
-        let key = way::pool_key(&self.exchange.cx.pod, Target::address(self.endpoint), destination);
+        let key = way::pool_key(
+            &self.exchange.cx.pod,
+            Target::address(self.endpoint),
+            destination,
+        );
         let dialler = self.exchange.cx.pod.dialler();
         let as_request = worker.shared.http_over == HttpOver::Weir
             && self.becomes().is_none()
@@ -342,7 +349,9 @@ impl Sending<'_> {
             };
             if !as_request || tunnel.wire() != TunnelWire::Weir {
                 let believed = tunnel.wire() == TunnelWire::Weir;
-                return self.connect(key, dialler, destination, parcel, believed).await;
+                return self
+                    .connect(key, dialler, destination, parcel, believed)
+                    .await;
             }
             match self.request(&tunnel, parcel).await {
                 Err(Failed {
@@ -484,7 +493,9 @@ fn reason_of(headers: &mut http::HeaderMap, believed: bool) -> Option<Reason> {
         return None;
     }
     let said = headers.get(REASON)?.to_str().ok()?;
-    Reason::ALL.into_iter().find(|reason| reason.as_str() == said)
+    Reason::ALL
+        .into_iter()
+        .find(|reason| reason.as_str() == said)
 }
 
 fn refusal(error: &TunnelError) -> Refusal {

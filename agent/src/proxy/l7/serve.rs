@@ -93,8 +93,10 @@ async fn http1<H: Handler>(
         service_fn(move |request: Request<Incoming>| {
             let (served, length_seen) = Served::new(&watch);
             // hyper has framed it by Transfer-Encoding alone and dropped the length.
-            let ambiguous =
-                length_seen && request.headers().contains_key(http::header::TRANSFER_ENCODING);
+            let ambiguous = length_seen
+                && request
+                    .headers()
+                    .contains_key(http::header::TRANSFER_ENCODING);
             let answer = Rc::clone(&handler).answer(request, served, Rc::clone(&turns));
             let worker = Rc::clone(&worker);
             // In a box, so that the connection can be moved while it is served.

@@ -65,22 +65,13 @@ pub(super) enum Unreachable {
     Protocol(hyper::Error),
 }
 
-impl Unreachable {
-    /// The peer's agent is not there, or not there yet.
-    pub(super) fn is_refused_tunnel(&self) -> bool {
-        matches!(self, Self::Tunnel(error) if error.is_refused())
-    }
-}
-
 impl From<Unreachable> for Refusal {
     fn from(error: Unreachable) -> Self {
         match error {
             Unreachable::Dial(error) => Self::new(error.reason(), error.to_string()),
             Unreachable::Tunnel(error) => Self::new(error.reason(), error.to_string()),
             Unreachable::Limit => Self::new(Reason::LimitReached, "connections to upstreams"),
-            Unreachable::Protocol(error) => {
-                Self::new(Reason::UpstreamProtocol, error.to_string())
-            }
+            Unreachable::Protocol(error) => Self::new(Reason::UpstreamProtocol, error.to_string()),
         }
     }
 }
@@ -164,7 +155,8 @@ impl Upstream<'_> {
                 Ok(response) => return Ok((response, lease)),
                 Err(unanswered) => unanswered,
             };
-            let went_away = error.is_incomplete_message() || error.is_closed() || error.is_canceled();
+            let went_away =
+                error.is_incomplete_message() || error.is_closed() || error.is_canceled();
             request = match (unsent, again) {
                 (Some(unsent), _) => unsent,
                 (None, Some(again)) if went_away || is_reset(&error) => again,
@@ -236,6 +228,11 @@ pub(super) fn became(becomes: Option<&Become>, status: StatusCode) -> bool {
 
 /// The upstream's connection after [`became`].
 pub(super) async fn take_over(lease: &Lease) -> Result<(Wire, Bytes), Refusal> {
-    let gone = || Refusal::new(Reason::UpstreamReset, "the connection ended with its upgrade");
+    let gone = || {
+        Refusal::new(
+            Reason::UpstreamReset,
+            "the connection ended with its upgrade",
+        )
+    };
     lease.upgraded().await.ok_or_else(gone)
 }

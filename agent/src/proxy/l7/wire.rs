@@ -95,7 +95,9 @@ impl Watch {
         if self.speaks != Speaks::Http1 || self.requests.get() > 0 || self.writing.get() {
             return false;
         }
-        let status = bytes.strip_prefix(b"HTTP/1.1 ").and_then(|rest| rest.get(..3));
+        let status = bytes
+            .strip_prefix(b"HTTP/1.1 ")
+            .and_then(|rest| rest.get(..3));
         let status = status.and_then(|digits| StatusCode::from_bytes(digits).ok());
         self.refused.set(status.or(self.refused.get()));
         status.is_some()

@@ -5,6 +5,8 @@ use serde_json::Value;
 use serde_path_to_error::Segment;
 use thiserror::Error;
 
+use crate::model::duration::DurationError;
+
 /// A field and why it is refused.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct FieldError {
@@ -65,6 +67,46 @@ pub enum FieldReason {
     Twice { value: String },
     #[error("counts only together with spec.selector.matchLabels")]
     NeedsSelector,
+    #[error("has more than {max} items")]
+    TooMany { max: usize },
+    #[error("have more than {max} matches in all")]
+    TooManyMatches { max: usize },
+    #[error("is longer than {bytes_max} bytes")]
+    TooLong { bytes_max: usize },
+    #[error("{value} is not a whole number from {min} to {max}")]
+    Range { value: i64, min: u32, max: u32 },
+    #[error("{0}")]
+    Duration(DurationError),
+    #[error("is longer than the timeout of the whole request")]
+    LongerThanRequest,
+    #[error("{value:?} is an address, not the name of a host")]
+    Hostname { value: String },
+    #[error(
+        "{value:?} is not a path to match: one begins with a slash, and has no //, /./, /../, %2F, and nothing that must be percent-encoded in a URL's path"
+    )]
+    PathMatch { value: String },
+    #[error(
+        "{value:?} is not a path: one begins with a slash, and has nothing that must be percent-encoded in a URL's path"
+    )]
+    PathText { value: String },
+    #[error("{value:?} is not a regular expression in RE2's syntax: {error}")]
+    Pattern { value: String, error: String },
+    #[error("{value:?} is not the name of an HTTP header (RFC 9110: a token)")]
+    HeaderName { value: String },
+    #[error("{value:?} is not the value of an HTTP header: visible ASCII, spaces and tabs")]
+    HeaderValue { value: String },
+    #[error("{value:?} is not a name of protobuf: letters, digits and underscores")]
+    GrpcName { value: String },
+    #[error("needs a service, a method or both")]
+    NeedsServiceOrMethod,
+    #[error("{value:?} is not an origin such as https://shop.example, https://*.example or *")]
+    Origin { value: String },
+    #[error("cannot be together with {with}")]
+    NotTogether { with: String },
+    #[error("must be one match of type PathPrefix, which replacePrefixMatch replaces")]
+    NeedsPrefixMatch,
+    #[error("is not supported")]
+    Unsupported,
 }
 
 /// Collects what is wrong with one object.

@@ -2,18 +2,16 @@
 
 use serde_json::{Map, Value};
 
-use super::field::{FieldError, FieldReason};
-use crate::model::resource::Kind;
+use super::{
+    field::{FieldError, FieldReason},
+    route::GATEWAY,
+};
+use crate::model::{resource::Kind, route::RouteKind};
 
 /// Kinds of Weir's configuration that this version does not act upon.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum IdleKind {
     Node,
-    HttpRoute,
-    GrpcRoute,
-    TcpRoute,
-    TlsRoute,
-    ReferenceGrant,
     TrafficPolicy,
     ExternalService,
     AuthorizationPolicy,
@@ -24,11 +22,6 @@ impl IdleKind {
     pub fn name(self) -> &'static str {
         match self {
             Self::Node => "Node",
-            Self::HttpRoute => "HTTPRoute",
-            Self::GrpcRoute => "GRPCRoute",
-            Self::TcpRoute => "TCPRoute",
-            Self::TlsRoute => "TLSRoute",
-            Self::ReferenceGrant => "ReferenceGrant",
             Self::TrafficPolicy => "TrafficPolicy",
             Self::ExternalService => "ExternalService",
             Self::AuthorizationPolicy => "AuthorizationPolicy",
@@ -71,7 +64,6 @@ struct Entry {
 
 const CORE: &str = "";
 const DISCOVERY: &str = "discovery.k8s.io";
-const GATEWAY: &str = "gateway.networking.k8s.io";
 const ISTIO: &str = "security.istio.io";
 const WEIR: &str = "weir.dev";
 
@@ -89,11 +81,11 @@ const ENTRIES: &[Entry] = &[
     read(WEIR, ALPHA, "PeerAuthentication", Kind::PeerAuthentication),
     read(WEIR, ALPHA, "MeshConfig", Kind::MeshConfig),
     idle(CORE, &["v1"], "Node", IdleKind::Node),
-    idle(GATEWAY, &["v1", "v1beta1"], "HTTPRoute", IdleKind::HttpRoute),
-    idle(GATEWAY, &["v1", "v1alpha2"], "GRPCRoute", IdleKind::GrpcRoute),
-    idle(GATEWAY, &["v1", "v1alpha2"], "TCPRoute", IdleKind::TcpRoute),
-    idle(GATEWAY, &["v1", "v1alpha3", "v1alpha2"], "TLSRoute", IdleKind::TlsRoute),
-    idle(GATEWAY, &["v1", "v1beta1"], "ReferenceGrant", IdleKind::ReferenceGrant),
+    read(GATEWAY, &["v1", "v1beta1"], "HTTPRoute", Kind::HttpRoute),
+    read(GATEWAY, &["v1", "v1alpha2"], "GRPCRoute", Kind::GrpcRoute),
+    read(GATEWAY, &["v1", "v1alpha2"], "TCPRoute", Kind::TcpRoute),
+    read(GATEWAY, &["v1", "v1alpha3", "v1alpha2"], "TLSRoute", Kind::TlsRoute),
+    read(GATEWAY, &["v1", "v1beta1"], "ReferenceGrant", Kind::ReferenceGrant),
     idle(WEIR, ALPHA, "TrafficPolicy", IdleKind::TrafficPolicy),
     idle(WEIR, ALPHA, "ExternalService", IdleKind::ExternalService),
     idle(WEIR, ALPHA, "AuthorizationPolicy", IdleKind::AuthorizationPolicy),
@@ -150,6 +142,11 @@ pub(super) fn name_of(kind: Kind) -> &'static str {
         Kind::EndpointSlice => "EndpointSlice",
         Kind::PeerAuthentication => "PeerAuthentication",
         Kind::MeshConfig => "MeshConfig",
+        Kind::HttpRoute => RouteKind::Http.as_str(),
+        Kind::GrpcRoute => RouteKind::Grpc.as_str(),
+        Kind::TcpRoute => RouteKind::Tcp.as_str(),
+        Kind::TlsRoute => RouteKind::Tls.as_str(),
+        Kind::ReferenceGrant => "ReferenceGrant",
     }
 }
 

@@ -4,16 +4,29 @@
 //! Each kind has a file with a narrow serde struct: only what the mesh needs is kept.
 
 mod address;
+mod backend;
+mod cors;
 mod endpoint_slice;
 mod field;
+mod filters;
+mod grpc_route;
+mod headers;
+mod http_route;
 mod kinds;
+mod matches;
 mod mesh_config;
 mod meta;
 mod namespace;
+mod path;
 mod peer_authentication;
 mod pod;
+mod reference_grant;
+mod route;
 mod service;
+mod session;
 mod strings;
+mod tcp_route;
+mod tls_route;
 
 use std::fmt;
 
@@ -170,6 +183,13 @@ fn resource(
         ),
         Kind::MeshConfig => {
             Resource::MeshConfig(mesh_config::parse(value, strings, errors)?.into())
+        }
+        Kind::HttpRoute => Resource::Route(http_route::parse(value, name, strings, errors)?.into()),
+        Kind::GrpcRoute => Resource::Route(grpc_route::parse(value, name, strings, errors)?.into()),
+        Kind::TcpRoute => Resource::Route(tcp_route::parse(value, name, strings, errors)?.into()),
+        Kind::TlsRoute => Resource::Route(tls_route::parse(value, name, strings, errors)?.into()),
+        Kind::ReferenceGrant => {
+            Resource::ReferenceGrant(reference_grant::parse(value, name, strings, errors)?.into())
         }
     })
 }

@@ -1,5 +1,6 @@
 mod own_kinds;
 mod pods;
+mod routes;
 mod services;
 
 use serde_json::Value;
@@ -66,8 +67,24 @@ fn kinds_that_are_read_idle_or_foreign() {
             "Idle(Node",
         ),
         (
-            "{apiVersion: gateway.networking.k8s.io/v1, kind: HTTPRoute, metadata: {name: a}}",
-            "Idle(HttpRoute",
+            "{apiVersion: gateway.networking.k8s.io/v1, kind: HTTPRoute, metadata: {name: a}, spec: {}}",
+            "Object",
+        ),
+        (
+            "{apiVersion: gateway.networking.k8s.io/v1alpha2, kind: GRPCRoute, metadata: {name: a}, spec: {}}",
+            "Object",
+        ),
+        (
+            "{apiVersion: gateway.networking.k8s.io/v1alpha2, kind: TCPRoute, metadata: {name: a}, spec: {}}",
+            "Object",
+        ),
+        (
+            "{apiVersion: gateway.networking.k8s.io/v1alpha3, kind: TLSRoute, metadata: {name: a}, spec: {}}",
+            "Object",
+        ),
+        (
+            "{apiVersion: gateway.networking.k8s.io/v1beta1, kind: ReferenceGrant, metadata: {name: a}, spec: {from: [{group: '', kind: Secret, namespace: a}], to: [{group: '', kind: Secret}]}}",
+            "Object",
         ),
         (
             "{apiVersion: weir.dev/v1alpha1, kind: TrafficPolicy, metadata: {name: a}}",

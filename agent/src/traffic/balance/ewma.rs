@@ -15,7 +15,10 @@ pub const DECAY: Duration = Duration::from_secs(10);
 pub const RTT_DEFAULT: Duration = Duration::from_secs(1);
 
 /// Costs whose quotient is nearer to one are a tie: noise must not send all clients one way.
-const TIE: f64 = 0.95;
+const TIE: f64 = 0.8;
+
+/// Added to every average: among endpoints that answer at once, what differs is noise.
+const FLOOR_SECONDS: f64 = 0.001;
 
 /// Moving average of an endpoint's time to answer. Times are since any start that is one for all.
 #[derive(Clone, Copy, Debug, Default)]
@@ -46,7 +49,10 @@ impl Ewma {
     /// request outstanding it is taken for a slow one, so that it is not flooded.
     pub fn cost(&self, now: Duration, pending: usize) -> f64 {
         match self.measured {
-            Some((average, at)) => average * kept(now.saturating_sub(at)) * (pending as f64 + 1.0),
+            Some((average, at)) => {
+                let average = average * kept(now.saturating_sub(at));
+                (average + FLOOR_SECONDS) * (pending as f64 + 1.0)
+            }
             None => RTT_DEFAULT.as_secs_f64() * pending as f64,
         }
     }

@@ -32,6 +32,36 @@ const BULK_READ_BYTES: usize = 64 << 10;
 pub struct TunnelIo {
     pub send: SendStream<Bytes>,
     pub recv: RecvStream,
+    /// Received, and not passed on yet.
+    pending: Bytes,
+}
+
+impl TunnelIo {
+    pub fn new(send: SendStream<Bytes>, recv: RecvStream) -> Self {
+        Self {
+            send,
+            recv,
+            pending: Bytes::new(),
+        }
+    }
+
+    /// Gives back what was read of it.
+    pub fn unread(&mut self, bytes: Bytes) {
+        self.pending = bytes;
+    }
+
+    /// Completes once the peer has sent something, or ended the stream.
+    pub async fn readable(&mut self) {
+        poll_fn(|cx| {
+            if self.pending.is_empty()
+                && let Some(Ok(bytes)) = ready!(self.recv.poll_data(cx))
+            {
+                self.pending = bytes;
+            }
+            Poll::Ready(())
+        })
+        .await;
+    }
 }
 
 /// Which end of the mesh the socket is on: decides whose bytes are whose.
@@ -66,7 +96,10 @@ pub async fn with_tunnel(
     let ended = {
         let (mut read, mut write) = socket.split();
         let mut into = IntoTunnel::default();
-        let mut out = OutOfTunnel::default();
+        let mut out = OutOfTunnel {
+            pending: std::mem::take(&mut tunnel.pending),
+            ..OutOfTunnel::default()
+        };
         poll_fn(|cx| {
             if let Poll::Ready(reason) = supervision.poll_ended(cx) {
                 return Poll::Ready(Ended::Told(reason));

@@ -230,10 +230,7 @@ impl Tunnel {
             return Err(TunnelError::Status(response.status()));
         }
         Ok(OpenTunnel {
-            io: TunnelIo {
-                send,
-                recv: response.into_body(),
-            },
+            io: TunnelIo::new(send, response.into_body()),
             held,
         })
     }

@@ -14,7 +14,8 @@ pub struct Forwarded {
 }
 
 impl Forwarded {
-    pub(super) fn write(&self) -> Option<HeaderValue> {
+    /// The field's value; without a client there is nothing to say.
+    pub fn write(&self) -> Option<HeaderValue> {
         let client = self.client?;
         let text = match &self.host {
             Some(host) => format!("for=\"{client}\";host={host}"),
@@ -24,7 +25,7 @@ impl Forwarded {
     }
 
     /// The first element; what it does not say in this form is left out.
-    pub(super) fn read(value: &HeaderValue) -> Self {
+    pub fn read(value: &HeaderValue) -> Self {
         let first = value.to_str().ok().and_then(|text| text.split(',').next());
         let mut forwarded = Self::default();
         for pair in first.unwrap_or_default().split(';') {

@@ -33,9 +33,10 @@ impl TunnelStream {
         }
     }
 
-    /// Back to what it was made of, with the bytes that were received and not read.
-    pub fn into_parts(self) -> (TunnelIo, Bytes, Option<Held>) {
-        (self.io, self.pending, self._held)
+    /// Back to what it was made of.
+    pub fn into_inner(mut self) -> TunnelIo {
+        self.io.unread(self.pending);
+        self.io
     }
 }
 

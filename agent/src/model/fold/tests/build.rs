@@ -8,6 +8,7 @@ use crate::model::{
     pod::{Labels, Namespace, Pod, SkipRules},
     policy::PeerAuthentication,
     resource::{Change, Kind, Resource, ResourceKey},
+    route::{Backend, BackendRef, Filters, ParentRef, ReferenceGrant, Route, RouteKind, Rule},
     service::{Conditions, EndpointSlice, Service, ServicePort, SliceEndpoint},
 };
 
@@ -33,6 +34,17 @@ build! {
     Service: |service| service.name.clone();
     EndpointSlice: |slice| slice.name.clone();
     PeerAuthentication: |policy| policy.name.clone();
+    ReferenceGrant: |grant| grant.name.clone();
+}
+
+impl Build for Route {
+    fn upsert(self) -> Change {
+        let key = ResourceKey {
+            kind: self.kind.into(),
+            name: self.name.clone(),
+        };
+        Change::Upsert(key, Resource::Route(Arc::new(self)))
+    }
 }
 
 pub(crate) fn mesh(name: &str, config: MeshConfig) -> Change {
@@ -123,5 +135,59 @@ pub(crate) fn endpoint(
         },
         node: None,
         zone: None,
+    }
+}
+
+/// For every port of `parent`, without rules.
+pub(crate) fn route(kind: RouteKind, text: &str, parent: &str) -> Route {
+    Route {
+        kind,
+        name: name(text),
+        created: None,
+        parents: vec![parent_ref(parent, None)],
+        hostnames: Vec::new(),
+        rules: Vec::new(),
+    }
+}
+
+pub(crate) fn parent_ref(service: &str, port: Option<u16>) -> ParentRef {
+    ParentRef {
+        service: name(service),
+        port,
+        section: None,
+    }
+}
+
+/// To port 80 of `service`.
+pub(crate) fn backend_ref(service: &str) -> BackendRef {
+    BackendRef::Service {
+        name: name(service),
+        port: 80,
+    }
+}
+
+/// To each of `services` alike, whatever the request.
+pub(crate) fn rule<'a>(services: impl IntoIterator<Item = &'a str>) -> Rule {
+    let backend = |service| Backend {
+        backend: backend_ref(service),
+        weight: 1,
+        filters: Filters::default(),
+    };
+    Rule {
+        backends: services.into_iter().map(backend).collect(),
+        ..Rule::default()
+    }
+}
+
+/// Lets routes of `kind` in `from` refer to the Services `to`, or to all of them.
+pub(crate) fn grant(
+    text: &str,
+    (kind, from): (RouteKind, &str),
+    to: Option<&str>,
+) -> ReferenceGrant {
+    ReferenceGrant {
+        name: name(text),
+        from: vec![(kind, from.into())],
+        to: vec![to.map(Into::into)],
     }
 }

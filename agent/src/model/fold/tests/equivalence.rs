@@ -6,7 +6,10 @@ use proptest::{collection::vec, option, prelude::*, sample::select};
 
 use super::{
     NODE, World,
-    build::{self, Build, endpoint, ip, name, pod, service, slice},
+    build::{
+        self, Build, backend_ref, endpoint, grant, ip, name, parent_ref, pod, route, rule, service,
+        slice,
+    },
     reference::{Reference, View},
 };
 use crate::model::{
@@ -14,6 +17,7 @@ use crate::model::{
     pod::{MeshLabel, Namespace},
     policy::PeerAuthentication,
     resource::{Change, Kind, ResourceKey},
+    route::{BackendRef, Mirror, ParentRef, PathMatch, RequestMatch, RouteKind, Rule},
     service::ServicePort,
 };
 
@@ -125,15 +129,82 @@ fn another() -> impl Strategy<Value = Change> {
     ]
 }
 
+fn a_parent() -> impl Strategy<Value = ParentRef> {
+    let port = option::of(select(vec![80_u16, 81]));
+    let section = option::weighted(0.3, select(&PORTS[..]));
+    (object(), port, section).prop_map(|(service, port, section)| ParentRef {
+        section: section.map(Into::into),
+        ..parent_ref(&service, port)
+    })
+}
+
+fn a_rule() -> impl Strategy<Value = Rule> {
+    let path = select(vec!["/", "/a", "/a/b", "/c"]);
+    let request = (option::of(path), prop::bool::ANY).prop_map(|(path, exact)| RequestMatch {
+        path: path.map(|path| match exact {
+            true => PathMatch::Exact(path.into()),
+            false => PathMatch::Prefix(path.into()),
+        }),
+        ..RequestMatch::default()
+    });
+    let mirrors = vec(option::of(object()), 0..4);
+    (vec(request, 0..3), vec(object(), 0..3), mirrors).prop_map(|(matches, backends, mirrors)| {
+        let mut rule = rule(backends.iter().map(String::as_str));
+        let mirror = |service: Option<String>| Mirror {
+            backend: service.map_or_else(
+                || BackendRef::Invalid("no port".into()),
+                |service| backend_ref(&service),
+            ),
+            numerator: 1,
+            denominator: 1,
+        };
+        let mut mirrors = mirrors.into_iter().map(mirror);
+        rule.filters.mirrors.extend(mirrors.next());
+        if let Some(backend) = rule.backends.first_mut() {
+            backend.filters.mirrors.extend(mirrors);
+        }
+        rule.matches = matches;
+        rule
+    })
+}
+
+fn a_route() -> impl Strategy<Value = Change> {
+    let hostnames = proptest::sample::subsequence(&["a.b", "*.b", "c"][..], 0..=2);
+    let age = option::of(0..3_u64);
+    let rest = (vec(a_parent(), 0..3), vec(a_rule(), 0..3), hostnames, age);
+    (select(&RouteKind::ALL[..]), object(), rest).prop_map(
+        |(kind, object, (parents, rules, hostnames, age))| {
+            let mut route = route(kind, &object, "a/p");
+            (route.parents, route.rules) = (parents, rules);
+            route.created = age.map(|age| UNIX_EPOCH + Duration::from_secs(age));
+            if kind == RouteKind::Tls {
+                route.hostnames = hostnames.into_iter().map(Into::into).collect();
+            }
+            route.upsert()
+        },
+    )
+}
+
+fn a_grant() -> impl Strategy<Value = Change> {
+    let from = (select(&RouteKind::ALL[..]), select(&NAMESPACES[..]));
+    (object(), from, option::of(select(&NAMES[..])))
+        .prop_map(|(object, from, to)| grant(&object, from, to).upsert())
+}
+
 fn a_removal() -> impl Strategy<Value = Change> {
     let kinds = vec![
         Kind::Pod,
         Kind::Service,
         Kind::EndpointSlice,
         Kind::PeerAuthentication,
+        Kind::HttpRoute,
+        Kind::GrpcRoute,
+        Kind::TcpRoute,
+        Kind::TlsRoute,
+        Kind::ReferenceGrant,
     ];
     prop_oneof![
-        4 => (select(kinds), object()).prop_map(|(kind, object)| (kind, name(&object))),
+        5 => (select(kinds), object()).prop_map(|(kind, object)| (kind, name(&object))),
         1 => select(&NAMESPACES[..]).prop_map(|namespace| (Kind::Namespace, name(namespace))),
         1 => (0..3_u64).prop_map(|age| (Kind::MeshConfig, name(&format!("mesh-{age}")))),
     ]
@@ -141,7 +212,15 @@ fn a_removal() -> impl Strategy<Value = Change> {
 }
 
 fn a_change() -> impl Strategy<Value = Change> {
-    prop_oneof![4 => a_pod(), 2 => a_service(), 3 => a_slice(), 2 => another(), 4 => a_removal()]
+    prop_oneof![
+        4 => a_pod(),
+        2 => a_service(),
+        3 => a_slice(),
+        2 => another(),
+        4 => a_route(),
+        2 => a_grant(),
+        5 => a_removal(),
+    ]
 }
 
 proptest! {

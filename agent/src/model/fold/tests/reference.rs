@@ -1,11 +1,14 @@
 //! The rules once more, as simply as can be: everything from scratch, nothing kept.
 
+mod routes;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
     sync::Arc,
 };
 
+use self::routes::TableViews;
 use crate::model::{
     names::ObjectName,
     pod::{MeshLabel, Pod, Workload},
@@ -27,6 +30,7 @@ pub(super) struct View {
     policies_by_namespace: BTreeSet<Arc<str>>,
     namespaces: BTreeSet<Arc<str>>,
     root_namespace: Arc<str>,
+    routes: TableViews,
 }
 
 type WorkloadView = (Pod, String, bool);
@@ -86,6 +90,7 @@ impl From<&Snapshot> for View {
             policies_by_namespace: snapshot.policies.keys().cloned().collect(),
             namespaces: snapshot.namespaces.keys().cloned().collect(),
             root_namespace: Arc::clone(&snapshot.mesh.root_namespace),
+            routes: routes::view(snapshot),
         }
     }
 }
@@ -167,7 +172,10 @@ impl Reference {
                     );
                     view.services.insert(name, state);
                 }
-                Resource::EndpointSlice(_) | Resource::MeshConfig(_) => {}
+                Resource::EndpointSlice(_)
+                | Resource::MeshConfig(_)
+                | Resource::Route(_)
+                | Resource::ReferenceGrant(_) => {}
             }
         }
         let enrolled = view
@@ -189,6 +197,7 @@ impl Reference {
         {
             view.root_namespace = Arc::clone(&config.root_namespace);
         }
+        view.routes = self.routes();
         view
     }
 

@@ -175,6 +175,33 @@ fn an_invalid_object_keeps_its_last_good_version() {
 }
 
 #[test]
+fn a_route_that_is_wrong_in_one_field_keeps_its_last_good_version() {
+    let mut world = World::new();
+    let route = |name: &str, path: &str| {
+        format!(
+            "---\napiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {{name: {name}, namespace: a}}\nspec:\n  parentRefs: [{{group: '', kind: Service, name: web}}]\n  rules:\n  - matches: [{{}}, {{path: {{value: {path}}}}}]\n"
+        )
+    };
+    let file = |first: &str, second: &str| route("one", first) + &route("two", second);
+    assert_eq!(
+        world.write("r.yaml", &file("/a", "/b")),
+        ["+a/one", "+a/two"]
+    );
+    assert_eq!(world.write("r.yaml", &file("a", "/c")), ["+a/two"]);
+    let problems = world.problems();
+    assert!(
+        problems.len() == 1
+            && problems[0].starts_with(
+                "r.yaml, document 1, HTTPRoute a/one, spec.rules[0].matches[1].path.value: \"a\" is not a path"
+            ),
+        "{problems:?}"
+    );
+    assert_eq!(world.last.delta.rejected, 1);
+    assert_eq!(world.write("r.yaml", &file("/d", "/c")), ["+a/one"]);
+    assert!(world.problems().is_empty());
+}
+
+#[test]
 fn an_object_that_was_never_good_is_not_there() {
     let mut world = World::new();
     assert_eq!(world.write("a.yaml", BROKEN), [""; 0]);

@@ -1,1 +1,115 @@
+use std::{collections::HashSet, time::Duration};
 
+use proptest::prelude::*;
+
+use super::{DECAY, Ewma, RTT_DEFAULT, p2c, pick};
+
+const START: Duration = Duration::from_secs(1_000);
+
+fn ms(ms: u64) -> Duration {
+    Duration::from_millis(ms)
+}
+
+fn measured(rtt: Duration) -> Ewma {
+    let mut ewma = Ewma::default();
+    ewma.record(rtt, START);
+    ewma
+}
+
+fn near(a: f64, b: f64) -> bool {
+    (a - b).abs() < 1e-9
+}
+
+#[test]
+fn a_peak_counts_at_once_and_fades() {
+    let mut ewma = measured(ms(10));
+    assert!(near(ewma.cost(START, 0), 0.010));
+    ewma.record(ms(100), START);
+    assert!(near(ewma.cost(START, 0), 0.100));
+    // A fast answer right after it says next to nothing; after a while, most.
+    ewma.record(ms(10), START);
+    assert!(near(ewma.cost(START, 0), 0.100));
+    let later = START + DECAY;
+    ewma.record(ms(10), later);
+    let kept = (-1.0_f64).exp();
+    assert!(near(
+        ewma.cost(later, 0),
+        0.100 * kept + 0.010 * (1.0 - kept)
+    ));
+}
+
+#[test]
+fn pending_requests_cost_and_silence_forgives() {
+    let ewma = measured(ms(10));
+    assert!(near(ewma.cost(START, 3), 0.040));
+    assert!(near(ewma.cost(START + DECAY, 0), 0.010 * (-1.0_f64).exp()));
+    // A clock that lags does not make it worse than it was.
+    assert!(near(ewma.cost(START - ms(5), 0), 0.010));
+}
+
+#[test]
+fn a_new_endpoint_is_tried_but_not_flooded() {
+    let (known, new) = (measured(ms(10)), Ewma::default());
+    assert!(new.cost(START, 0) < known.cost(START, 0));
+    assert!(new.cost(START, 1) > known.cost(START, 50));
+    assert!(near(new.cost(START, 2), 2.0 * RTT_DEFAULT.as_secs_f64()));
+    // Among new ones the least busy is preferred.
+    assert!(new.cost(START, 1) < new.cost(START, 2));
+}
+
+#[test]
+fn the_cheaper_of_two_near_ties_by_chance() {
+    assert_eq!(pick(0, 7, |_| 0.0), None);
+    assert_eq!(pick(1, 7, |_| 0.0), Some(0));
+    let share = |costs: [f64; 2]| {
+        let step = u64::MAX / 1_000;
+        let firsts = (0..1_000).filter(|i| pick(2, i * step, |at| costs[at]) == Some(0));
+        firsts.count()
+    };
+    assert_eq!(share([1.0, 2.0]), 1_000);
+    assert_eq!(share([2.0, 1.0]), 0);
+    for costs in [[1.0, 1.0], [1.0, 1.02], [1.02, 1.0], [0.0, 0.0]] {
+        assert!((450..=550).contains(&share(costs)), "{costs:?}");
+    }
+}
+
+#[test]
+fn every_pair_is_drawn() {
+    let mut state = 0_u64;
+    let mut pairs = HashSet::new();
+    for _ in 0..1_000 {
+        // SplitMix64's increment, spread over both halves.
+        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        pairs.insert(p2c(4, state ^ state.rotate_left(29)));
+    }
+    assert_eq!(pairs.len(), 12);
+}
+
+proptest! {
+    #[test]
+    fn two_different_ones(len in 2_usize..10_000, random: u64) {
+        let (first, second) = p2c(len, random);
+        prop_assert!(first < len && second < len && first != second);
+        prop_assert_eq!(p2c(1, random), (0, 0));
+        prop_assert_eq!(p2c(0, random), (0, 0));
+    }
+
+    /// Costs are ordered whatever was measured, and in whatever order.
+    #[test]
+    fn costs_are_finite(
+        rtts in prop::collection::vec((0_u64..1_000_000, 0_u64..1_000_000), 0..20),
+        now in 0_u64..2_000_000,
+        pending in 0_usize..10_000,
+    ) {
+        let mut ewma = Ewma::default();
+        let slowest = rtts.iter().map(|(rtt, _)| *rtt).max();
+        for (rtt, at) in rtts {
+            ewma.record(ms(rtt), ms(at));
+        }
+        let cost = ewma.cost(ms(now), pending);
+        prop_assert!(cost.is_finite() && cost >= 0.0);
+        if let Some(slowest) = slowest {
+            prop_assert!(cost <= slowest as f64 / 1_000.0 * (pending as f64 + 1.0) + 1e-9);
+        }
+    }
+}
