@@ -10,6 +10,7 @@ use crate::{pod::Pod, poll::eventually, process::Proc};
 const MAX_SECONDS: &str = "20";
 /// A change of the manifests counts within a second (configuration.md), also on a busy machine.
 const CHANGE_DEADLINE: Duration = Duration::from_secs(10);
+const H2: &str = "--http2-prior-knowledge";
 /// What curl writes around the report of a transfer: neither is in a body of these tests.
 const REPORT: char = '\u{1e}';
 const END: char = '\u{1d}';
@@ -79,12 +80,15 @@ impl Request<'_> {
     /// HTTP/2 by prior knowledge.
     #[must_use]
     pub fn h2(self) -> Self {
-        self.flags(&["--http2-prior-knowledge"])
+        assert_eq!(self.count, 1, "see Request::times");
+        self.flags(&[H2])
     }
 
-    /// So many requests, one after the other, over one connection as long as it lives.
+    /// So many requests, one after the other, over one connection as long as it lives. HTTP/1.1
+    /// alone: Debian 12's curl begins an h2c connection anew when it uses it again (h2load does not).
     #[must_use]
     pub fn times(mut self, count: usize) -> Self {
+        assert!(!self.flags.iter().any(|flag| flag == H2), "curl cannot");
         self.count = count;
         self
     }

@@ -8,7 +8,7 @@
 //! | `status=503` | answers with it |
 //! | `delay=500ms` | waits before the head |
 //! | `set=NAME:VALUE` | a header of the answer, also several |
-//! | `early` | answers without reading the request's body |
+//! | `early` | answers at once; the request's body is read and thrown away meanwhile |
 //! | `bytes=N` | a body of that many bytes instead of the JSON |
 //! | `chunks=N&every=1s` | a body of that many lines, one at a time |
 //! | `trailers` | `x-trailer: sent` behind the body |
@@ -128,6 +128,8 @@ async fn answer(connection: &Connection, request: Request<Incoming>) -> Response
         return echo(Request::from_parts(parts, body));
     }
     let received = if query.has("early") {
+        // Unread bytes would make the kernel reset the connection, and take the answer with it.
+        tokio::spawn(Received::read(body));
         None
     } else {
         Some(Received::read(body).await)
@@ -146,10 +148,18 @@ async fn answer(connection: &Connection, request: Request<Incoming>) -> Response
     sleep(query.duration("delay")).await;
 
     let report = report(connection, &parts, received);
-    let body = body_of(&query, &report, connection);
+    // hyper leaves it to the application that HEAD has no body in HTTP/2.
+    let is_head = parts.method == Method::HEAD;
+    let body = match is_head {
+        true => Empty::new().map_err(|never| match never {}).boxed(),
+        false => body_of(&query, &report, connection),
+    };
     let mut response = Response::new(body);
     *response.status_mut() = query.status();
     let headers = response.headers_mut();
+    if is_head {
+        headers.insert(header::CONTENT_LENGTH, report.to_string().len().into());
+    }
     if !query.has("bytes") && !query.has("chunks") {
         headers.insert(
             header::CONTENT_TYPE,

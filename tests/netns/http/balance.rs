@@ -22,13 +22,21 @@ fn requests_of_one_connection_are_spread_over_the_endpoints() {
     shop.mesh.start_agents();
 
     for client in shop.clients() {
-        for request in [ask(client, &web, "GET /"), ask(client, &web, "GET /").h2()] {
-            let answers = request.times(200).send_all();
-            assert_eq!(answers.iter().map(|answer| answer.dials).sum::<u64>(), 1);
-            let servers = by_server(&answers);
-            assert_eq!(servers.values().sum::<usize>(), 200, "{servers:?}");
-            assert!(servers["v1"] >= 50 && servers["v2"] >= 50, "{servers:?}");
-        }
+        let answers = ask(client, &web, "GET /").times(200).send_all();
+        assert_eq!(answers.iter().map(|answer| answer.dials).sum::<u64>(), 1);
+        let servers = by_server(&answers);
+        assert_eq!(servers.values().sum::<usize>(), 200, "{servers:?}");
+        assert!(servers["v1"] >= 50 && servers["v2"] >= 50, "{servers:?}");
+        // One connection of HTTP/2.
+        let counts = || [0, 1].map(|app| shop.apps[app].count("request"));
+        let before = counts();
+        let url = format!("http://{}/", web.v4);
+        let h2load = client
+            .command("h2load")
+            .args(["-n", "200", "-c", "1", "-m", "1", &url]);
+        assert!(h2load.run().expect_ok().contains("200 2xx"));
+        let here = [0, 1].map(|app| counts()[app] - before[app]);
+        assert!(here.iter().all(|&n| n >= 50), "{here:?}");
     }
     shop.mesh
         .expect_requests(&shop.far, &shop.v1, 200, &[], 100);

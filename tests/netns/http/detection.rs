@@ -50,9 +50,14 @@ fn a_port_speaks_what_it_says_and_else_what_the_first_bytes_are() {
     for service in http.iter().chain(&opaque) {
         shop.route(&service.name, marked());
     }
+    // A server that nobody of Weir wrote, which sees the client's own address.
+    let _nginx = shop.v2.nginx(9080, "welcome");
+    let nginx = ports("nginx").named_port("http", 80, 9080).of(&[&shop.v2]);
     shop.mesh.start_agents();
 
     for client in shop.clients() {
+        assert_eq!(client.curl(nginx.v4, "/"), "welcome");
+        assert_eq!(client.curl(nginx.v4, "/whoami"), client.ipv4().to_string());
         for service in &http {
             assert!(is_routed(client, service), "{}", service.name);
         }

@@ -48,11 +48,13 @@ fn a_mirror_gets_the_request_and_never_delays_or_fails_it() {
     shop.mesh.start_agents();
 
     // The mirror's answer is nobody's: it comes from v1 whatever v2 says.
-    let text = "x".repeat(200_000);
+    let body = shop.far.dir().join("body");
+    std::fs::write(&body, "x".repeat(200_000)).unwrap();
+    let body = format!("@{}", body.display());
     let before = shop.apps[1].count("request");
     for client in shop.clients() {
         let answer = ask(client, &web, "POST /two x-request-id:abc")
-            .body(&text)
+            .body(&body)
             .send();
         assert!(answer.is_from("v1"), "{answer:?}");
         let answer = ask(client, &web, "GET /two/get").send();

@@ -7,6 +7,7 @@ mod balance;
 mod conformance;
 mod cors;
 mod detection;
+mod foreign_peer;
 mod grpc;
 mod guides;
 mod header_modifiers;

@@ -109,26 +109,30 @@ fn answers_without_a_body_have_none() {
                 if h2 { request.h2() } else { request }
             };
             let got = ask("GET /").send();
-            let head = ask("HEAD /").times(2).send_all();
-            for answer in &head {
-                assert_eq!((answer.status, answer.body_bytes), (200, 0), "{answer:?}");
+            let head = ask("HEAD /").send();
+            assert_eq!((head.status, head.body_bytes), (200, 0), "{head:?}");
+            assert!(head.error.is_none(), "{head:?}");
+            assert!(got.header("content-length").is_some(), "{got:?}");
+            assert!(head.header("content-length").is_some(), "{head:?}");
+            for status in [204, 304] {
+                let answer = ask(&format!("GET /?status={status}")).send();
+                assert_eq!(
+                    (answer.status, answer.body_bytes),
+                    (status, 0),
+                    "{answer:?}"
+                );
+                assert_eq!(answer.header("transfer-encoding"), None);
                 assert!(answer.error.is_none(), "{answer:?}");
             }
-            assert!(got.header("content-length").is_some(), "{got:?}");
-            assert!(head[0].header("content-length").is_some(), "{head:?}");
-            assert_eq!(head[1].dials, 0, "the connection is good for more");
-            for status in [204, 304] {
-                let answers = ask(&format!("GET /?status={status}")).times(3).send_all();
-                for answer in &answers {
-                    assert_eq!(
-                        (answer.status, answer.body_bytes),
-                        (status, 0),
-                        "{answer:?}"
-                    );
-                    assert_eq!(answer.header("transfer-encoding"), None);
-                }
-                assert_eq!(answers.iter().map(|answer| answer.dials).sum::<u64>(), 1);
-            }
+        }
+        // The connection is good for more.
+        for line in ["HEAD /", "GET /?status=204", "GET /?status=304"] {
+            let answers = ask(client, &web, line).times(3).send_all();
+            assert_eq!(
+                answers.iter().map(|answer| answer.dials).sum::<u64>(),
+                1,
+                "{line}"
+            );
         }
     }
 }
@@ -179,7 +183,7 @@ fn an_answer_may_come_before_the_request_has_ended() {
         let file = client.dir().join("large");
         std::fs::File::create(&file)
             .unwrap()
-            .set_len(256 << 20)
+            .set_len(64 << 20)
             .unwrap();
         for h2 in [false, true] {
             let request = ask(client, &web, "POST /?early&status=413 expect:")
