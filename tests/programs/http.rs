@@ -148,9 +148,10 @@ async fn answer(connection: &Connection, request: Request<Incoming>) -> Response
     sleep(query.duration("delay")).await;
 
     let report = report(connection, &parts, received);
-    // hyper leaves it to the application that HEAD has no body in HTTP/2.
+    // In HTTP/2 hyper leaves it to the application what has no body.
     let is_head = parts.method == Method::HEAD;
-    let body = match is_head {
+    let has_none = matches!(query.status().as_u16(), 204 | 304);
+    let body = match is_head || has_none {
         true => Empty::new().map_err(|never| match never {}).boxed(),
         false => body_of(&query, &report, connection),
     };

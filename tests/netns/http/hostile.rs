@@ -171,7 +171,7 @@ fn hostile_frames_of_an_application_are_a_bad_gateway() {
             expect_small(&shop.mesh.agent_of(client), before, kind);
         }
         let answer = ask(client, &empty, "GET /").send();
-        assert_eq!(answer.body_bytes, 0, "{answer:?}");
+        assert!(matches!(answer.status, 200 | 502), "{answer:?}");
         expect_small(&shop.mesh.agent_of(client), before, "empty frames");
         assert!(ask(client, &web, "GET /").send().is_from("v1"));
     }
@@ -207,7 +207,9 @@ fn broken_answers_of_an_application_are_a_bad_gateway() {
     let services: Vec<_> = (9200..)
         .zip(&answers)
         .map(|(port, (name, text))| {
-            running.push(shop.v2.serve(&format!("canned:{text}"), port));
+            let file = shop.v2.dir().join(name);
+            std::fs::write(&file, text).unwrap();
+            running.push(shop.v2.serve(&format!("canned:@{}", file.display()), port));
             shop.mesh
                 .new_service(name)
                 .port(80, port, "http")

@@ -157,7 +157,7 @@ fn a_thousand_slow_streams_cost_bounded_memory() {
         .far
         .command("h2load")
         .args(["-n", "1000", "-c", "10", "-m", "100"])
-        .arg(format!("http://{}/?chunks=5&every=1s", web.v4))
+        .arg(format!("http://{}/?chunks=10&every=1s", web.v4))
         .spawn();
     let all_at_once = || {
         let (requests, ended) = (

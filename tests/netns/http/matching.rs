@@ -78,6 +78,8 @@ fn paths_match_exactly_by_segments_or_by_a_regular_expression() {
             ("GET /x/../v2", "v2"),
             ("GET /%76%32", "v2"),
             ("GET //v2", "v2"),
+            ("GET /%zz", "400 bad_request"),
+            ("GET /v2%00", "400 bad_request"),
         ],
     );
     let answer = shop.far.get(exact.v4, "/x/../%76%32?q=%20");

@@ -185,14 +185,17 @@ fn an_answer_may_come_before_the_request_has_ended() {
             .unwrap()
             .set_len(64 << 20)
             .unwrap();
-        for h2 in [false, true] {
-            let request = ask(client, &web, "POST /?early&status=413 expect:")
-                .flags(&["-T", &file.display().to_string()]);
-            let request = if h2 { request.h2() } else { request };
-            let answer = request.send();
-            assert_eq!(answer.status, 413, "{answer:?}");
-            assert!(answer.took < Duration::from_secs(5), "{answer:?}");
-        }
+        let upload = file.display().to_string();
+        let answer = ask(client, &web, "POST /?early&status=413 expect:")
+            .flags(&["-T", &upload])
+            .send();
+        assert_eq!(answer.status, 413, "{answer:?}");
+        assert!(answer.took < Duration::from_secs(5), "{answer:?}");
+        // curl 7.88 takes the reset that may follow (RFC 9113 §8.1) for an error.
+        let url = format!("http://{}/?early&status=413", web.v4);
+        let nghttp = client.command("nghttp").args(["-v", "-d", &upload, &url]);
+        let told = nghttp.run().stdout;
+        assert!(told.contains(":status: 413"), "{told}");
         assert!(ask(client, &web, "GET /").send().is_from("v1"));
     }
 }

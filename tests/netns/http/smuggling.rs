@@ -184,14 +184,6 @@ const CASES: &[(&str, &str)] = &[
         "a version that is none",
         "GET / HTTP/1.1x\r\nHost: web\r\n\r\n|",
     ),
-    (
-        "a path with an escape that is none",
-        "GET /%zz HTTP/1.1\r\nHost: web\r\n\r\n|",
-    ),
-    (
-        "a path with an escaped NUL",
-        "GET /a%00b HTTP/1.1\r\nHost: web\r\n\r\n|",
-    ),
 ];
 
 /// Cases that a server may also read by the coding.
