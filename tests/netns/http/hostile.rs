@@ -171,7 +171,8 @@ fn hostile_frames_of_an_application_are_a_bad_gateway() {
             expect_small(&shop.mesh.agent_of(client), before, kind);
         }
         let answer = ask(client, &empty, "GET /").send();
-        assert!(matches!(answer.status, 200 | 502), "{answer:?}");
+        // A head alone, or nothing where the body broke before the head was written.
+        assert!(matches!(answer.status, 0 | 200 | 502), "{answer:?}");
         expect_small(&shop.mesh.agent_of(client), before, "empty frames");
         assert!(ask(client, &web, "GET /").send().is_from("v1"));
     }

@@ -388,7 +388,7 @@ fn candidates(
     };
     record.info_mut().service = Some(Arc::clone(service));
     let Some(rule) = rule(snapshot, service, wanted)? else {
-        return endpoints(service, dialled.port());
+        return endpoints(service, dialled.port(), dialled.is_ipv6());
     };
     let not_found = |detail: String| Failure::new(Reason::BackendNotFound, detail);
     let index = split::pick(&rule, wanted.random)
@@ -403,7 +403,7 @@ fn candidates(
                 .service(name)
                 .ok_or_else(|| not_found(format!("there is no service {name}")))?;
             record.info_mut().service = Some(Arc::clone(service));
-            endpoints(service, *port)
+            endpoints(service, *port, dialled.is_ipv6())
         }
     }
 }
@@ -433,14 +433,14 @@ fn rule(
     Ok(table.tcp.clone())
 }
 
-fn endpoints(service: &Arc<ServiceState>, port: u16) -> Result<Vec<Endpoint>, Failure> {
+fn endpoints(service: &Arc<ServiceState>, port: u16, ipv6: bool) -> Result<Vec<Endpoint>, Failure> {
     let Some((_, set)) = service.endpoints_of_port(port) else {
         return Err(Failure::new(
             Reason::NoSuchPort,
             format!("service {} has no port {port}", service.service.name),
         ));
     };
-    let chosen = set.round_robin(ENDPOINTS_TRIED_MAX);
+    let chosen = set.round_robin(ipv6, ENDPOINTS_TRIED_MAX);
     if chosen.is_empty() {
         return Err(Failure::new(
             Reason::NoHealthyEndpoint,

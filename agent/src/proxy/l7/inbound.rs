@@ -167,7 +167,7 @@ fn answered(
     record.capture_response_headers(&head.headers);
     // Who else says why Weir answered is not Weir.
     head.headers.remove(REASON);
-    semantics::strip_hop_by_hop(&mut head.headers);
+    semantics::strip_answer(&mut head.headers);
     record.grpc_status_from(&head.headers);
     let answer = Answer {
         body: Body::of_request(body),

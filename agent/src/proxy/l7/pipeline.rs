@@ -312,7 +312,7 @@ impl Exchange {
         target.backend = Some(index);
         target.pinned = token
             .as_ref()
-            .and_then(|token| affinity::endpoint_of(token, target.endpoints.usable()));
+            .and_then(|token| affinity::endpoint_of(token, &target.endpoints.endpoints));
         self.session = token;
         Ok(target)
     }
@@ -567,7 +567,7 @@ pub(super) fn resolve(snapshot: &Snapshot, backend: &BackendRef) -> Result<Targe
     let (service_port, endpoints): (&ServicePort, _) = service
         .endpoints_of_port(port)
         .ok_or_else(|| not_found(format!("service {name} has no port {port}")))?;
-    if endpoints.usable().is_empty() {
+    if endpoints.is_empty() {
         let detail = format!("service {name} has no endpoint");
         return Err(Refusal::new(Reason::NoHealthyEndpoint, detail));
     }

@@ -9,7 +9,10 @@ use http::{
 };
 
 use super::answer::Refusal;
-use crate::{telemetry::Reason, transport::limits::URI_BYTES_MAX};
+use crate::{
+    telemetry::Reason,
+    transport::limits::{HEADER_BYTES_MAX, HEADERS_MAX, URI_BYTES_MAX},
+};
 
 const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
@@ -33,12 +36,25 @@ pub(super) struct Checked {
 /// Refuses what is not valid and takes away what was meant for this hop alone. hyper has refused
 /// what breaks the framing already.
 pub(super) fn check(parts: &mut Parts) -> Result<Checked, Refusal> {
+    size(&parts.headers)?;
     let authority = authority(parts)?;
     target(parts)?;
     framing(&parts.headers)?;
     let becomes = becomes(parts)?;
     strip_hop_by_hop(&mut parts.headers);
     Ok(Checked { authority, becomes })
+}
+
+/// HTTP/1.1 is held to this while it is read; HTTP/2 reads some more, to be able to say why.
+fn size(headers: &HeaderMap) -> Result<(), Refusal> {
+    let of = |(name, value): (&HeaderName, &HeaderValue)| name.as_str().len() + value.len() + 4;
+    let too_large =
+        headers.len() > HEADERS_MAX || headers.iter().map(of).sum::<usize>() > HEADER_BYTES_MAX;
+    if !too_large {
+        return Ok(());
+    }
+    let detail = format!("more than {HEADERS_MAX} fields or {HEADER_BYTES_MAX} bytes");
+    Err(Refusal::new(Reason::HeadersTooLarge, detail))
 }
 
 fn bad(detail: &'static str) -> Refusal {
@@ -151,6 +167,14 @@ fn names_in(headers: &HeaderMap, field: HeaderName) -> impl Iterator<Item = &str
         .filter_map(|line| line.to_str().ok())
         .flat_map(|line| line.split(','))
         .map(str::trim)
+}
+
+/// The same of an answer. A `Content-Length` beside a coding is a lie (RFC 9112 §6.3).
+pub(super) fn strip_answer(headers: &mut HeaderMap) {
+    if headers.contains_key(TRANSFER_ENCODING) {
+        headers.remove(CONTENT_LENGTH);
+    }
+    strip_hop_by_hop(headers);
 }
 
 /// RFC 9110 §7.6.1. `te: trailers` stays: gRPC asks for it.

@@ -77,9 +77,10 @@ pub(super) async fn send(exchange: &mut Exchange, target: &Target) -> Result<Sen
         exchange.request.version = Version::Http2;
     }
     let mut tried: Vec<Endpoint> = Vec::new();
+    let usable = target.endpoints.usable(cx.dialled.is_ipv6());
     loop {
         let pinned = target.pinned.filter(|_| tried.is_empty());
-        let chosen = pinned.or_else(|| cx.worker.balancer.choose(&target.endpoints, &tried));
+        let chosen = pinned.or_else(|| cx.worker.balancer.choose(usable, &tried));
         let Some(endpoint) = chosen else {
             return Err(Refusal::new(Reason::NoHealthyEndpoint, "there is none"));
         };
@@ -98,7 +99,7 @@ pub(super) async fn send(exchange: &mut Exchange, target: &Target) -> Result<Sen
             }
             Err(refusal) => {
                 tried.push(endpoint);
-                let others = tried.len() < target.endpoints.usable().len();
+                let others = tried.len() < usable.len();
                 if !exchange.request.is_unsent() || !others || tried.len() >= ENDPOINTS_TRIED_MAX {
                     return Err(refusal);
                 }
@@ -243,7 +244,7 @@ impl Sending<'_> {
                 failed,
             });
         }
-        semantics::strip_hop_by_hop(&mut head.headers);
+        semantics::strip_answer(&mut head.headers);
         Ok(Answered {
             response: Response::from_parts(head, Body::of_request(body)),
             keep: Keep::Lease(lease),

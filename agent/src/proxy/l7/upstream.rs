@@ -150,6 +150,20 @@ impl Upstream<'_> {
     /// (RFC 9110 §9.2.2).
     pub(super) async fn send(
         &mut self,
+        lease: Lease,
+        request: Request<Body>,
+    ) -> Result<(Response<Incoming>, Lease), Refusal> {
+        let asked = request.headers().contains_key(header::UPGRADE);
+        let (response, lease) = self.send_until_answered(lease, request).await?;
+        if response.status() == StatusCode::SWITCHING_PROTOCOLS && !asked {
+            let detail = "101 to a request that asked for no upgrade";
+            return Err(Refusal::new(Reason::UpstreamProtocol, detail));
+        }
+        Ok((response, lease))
+    }
+
+    async fn send_until_answered(
+        &mut self,
         mut lease: Lease,
         mut request: Request<Body>,
     ) -> Result<(Response<Incoming>, Lease), Refusal> {
