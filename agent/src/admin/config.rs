@@ -5,7 +5,7 @@ mod routes;
 use serde_json::{Value, json};
 
 use crate::model::{
-    mesh::{AccessLogFormat, AccessLogMode, MeshConfig},
+    mesh::{AccessLogFormat, AccessLogMode, MeshConfig, OtlpProtocol, PerNamespace, Tracing},
     pod::{MeshLabel, Namespace, Workload},
     policy::{MtlsMode, PeerAuthentication},
     service::{EndpointSet, ServicePort, ServiceState},
@@ -44,16 +44,45 @@ fn mesh(mesh: &MeshConfig) -> Value {
         "rootNamespace": *mesh.root_namespace,
         "trustDomainAliases": strings(&mesh.trust_domain_aliases),
         "accessLog": {
-            "mode": match mesh.access_log.mode {
-                AccessLogMode::Off => "off",
-                AccessLogMode::Errors => "errors",
-                AccessLogMode::All => "all",
-            },
+            "mode": per_namespace(&mesh.access_log.mode, |mode| json!(log_mode(*mode))),
             "format": match mesh.access_log.format {
                 AccessLogFormat::Json => "json",
                 AccessLogFormat::Text => "text",
             },
+            "fields": mesh.access_log.fields.iter().map(|field| field.as_str()).collect::<Value>(),
         },
+        "tracing": mesh.tracing.as_ref().map(tracing),
+    })
+}
+
+fn log_mode(mode: AccessLogMode) -> String {
+    match mode {
+        AccessLogMode::Off => "off".to_owned(),
+        AccessLogMode::Errors => "errors".to_owned(),
+        AccessLogMode::Sampled(share) => format!("sampled {}%", share.percent()),
+        AccessLogMode::All => "all".to_owned(),
+    }
+}
+
+fn tracing(tracing: &Tracing) -> Value {
+    let collector = &tracing.collector;
+    json!({
+        "endpoint": format!("http://{}:{}", collector.host, collector.port),
+        "path": *collector.path,
+        "protocol": match collector.protocol {
+            OtlpProtocol::Grpc => "grpc",
+            OtlpProtocol::Http => "http",
+        },
+        "sampling": per_namespace(&tracing.sampling, |share| json!(share.percent())),
+    })
+}
+
+fn per_namespace<T>(setting: &PerNamespace<T>, shown: impl Fn(&T) -> Value) -> Value {
+    let namespaces = setting.namespaces.iter();
+    let namespaces = namespaces.map(|(name, own)| (name.to_string(), shown(own)));
+    json!({
+        "default": shown(&setting.default),
+        "namespaces": namespaces.collect::<Value>(),
     })
 }
 

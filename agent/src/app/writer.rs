@@ -192,7 +192,7 @@ impl Writer {
             .metrics()
             .config_applied(new.generation, rejected, now);
         if old.mesh != new.mesh {
-            self.telemetry.set_access_log(new.mesh.access_log);
+            self.telemetry.configure(&new.mesh);
             self.identities
                 .trust()
                 .set_aliases(&new.mesh.trust_domain_aliases);
@@ -258,6 +258,8 @@ impl Writer {
             let alive = snapshot.workload(&key.name);
             alive.is_some_and(|workload| workload.pod.uid == key.uid)
         });
+        let routes = snapshot.route_labels();
+        self.telemetry.retain_routes(|label| routes.contains(label));
         if !self.state.health.superseded && !self.enroll.capture().is_owner() {
             self.superseded();
         }

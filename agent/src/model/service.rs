@@ -8,7 +8,7 @@ use std::{
     },
 };
 
-use super::names::ObjectName;
+use super::{names::ObjectName, protocol::Protocol};
 
 /// A Service, reduced to what the mesh needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,6 +87,15 @@ impl ServiceState {
             .iter()
             .zip(&self.endpoints)
             .find(|(service_port, _)| service_port.port == port)
+    }
+}
+
+impl ServiceState {
+    /// What is said of the protocol that endpoints speak at `port` of their own.
+    pub fn protocol_at(&self, port: u16) -> Protocol {
+        let mut ports = self.service.ports.iter().zip(&self.endpoints);
+        let behind = ports.find(|(_, set)| set.endpoints.iter().any(|e| e.port == port));
+        behind.map_or(Protocol::Unknown, |(port, _)| Protocol::of(port))
     }
 }
 

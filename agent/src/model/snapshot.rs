@@ -1,6 +1,6 @@
 //! What the data plane reads: one immutable, consistent state of the mesh.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{collections::HashSet, net::IpAddr, sync::Arc};
 
 use imbl::OrdMap;
 
@@ -92,6 +92,15 @@ impl Snapshot {
     /// All services that routes are attached to.
     pub fn service_routes(&self) -> &OrdMap<ObjectName, Arc<ServiceRoutes>> {
         &self.routes
+    }
+
+    /// The labels of all routes that are attached to a service. Costs time in proportion to them.
+    pub fn route_labels(&self) -> HashSet<Arc<str>> {
+        let tables = self.routes.values().flat_map(|routes| routes.tables());
+        tables
+            .flat_map(|(_, _, table)| table.rules())
+            .map(|rule| Arc::clone(&rule.route_label))
+            .collect()
     }
 
     pub fn namespaces(&self) -> &OrdMap<Arc<str>, Arc<Namespace>> {

@@ -1,31 +1,23 @@
-//! The access log: one line for each connection, written by a thread of its own.
+//! The access log: one line for each connection and request, written by a thread of its own.
 //!
-//! A worker hands over what it knows of the connection and goes on; formatting and writing, which
-//! may block on a full pipe, happen elsewhere. When the queue is full a line is dropped and
-//! counted: traffic does not wait for its log.
+//! A worker hands over what it knows and goes on; formatting and writing, which may block on a full
+//! pipe, happen elsewhere. When the queue is full a line is dropped and counted: traffic does not
+//! wait for its log.
 
 use std::{
-    borrow::Cow,
     io::{self, Write},
     sync::{
         Arc,
-        atomic::{AtomicU8, Ordering::Relaxed},
         mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
     },
     thread,
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use prometheus_client::metrics::counter::Counter;
-use serde::Serialize;
-use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
-use super::{labels::service_host, peers::ConnectionInfo, reason::Reason};
-use crate::model::{
-    mesh::{AccessLog as Settings, AccessLogFormat, AccessLogMode},
-    pod::Workload,
-    spiffe::SpiffeId,
-};
+use super::ended::{Ended, Line};
+use crate::model::mesh::{AccessLogFormat, AccessLogMode, MeshConfig};
 
 /// Lines that wait to be written. Past it lines are dropped and counted in
 /// `weir_access_log_dropped_total`.
@@ -34,30 +26,26 @@ pub const ACCESS_LOG_QUEUE_MAX: usize = 8192;
 /// Lines are written together up to about this size.
 const WRITE_BYTES: usize = 32 << 10;
 
-/// What is told of one connection.
-#[derive(Debug)]
-pub(super) struct Entry {
-    pub(super) time: SystemTime,
-    pub(super) duration: Duration,
-    pub(super) info: ConnectionInfo,
-    pub(super) reason: Reason,
-    pub(super) detail: Option<Cow<'static, str>>,
-    pub(super) policy: Option<Arc<str>>,
-    pub(super) bytes_sent: u64,
-    pub(super) bytes_received: u64,
-}
-
 enum Message {
-    Line(Box<Entry>, AccessLogFormat),
+    Line(Arc<Ended>, Arc<MeshConfig>),
     Flush(SyncSender<()>),
 }
 
 /// The queue's end that workers hold.
 #[derive(Debug)]
 pub(super) struct AccessLog {
-    settings: AtomicU8,
     queue: SyncSender<Message>,
     dropped: Counter,
+}
+
+/// Whether what failed or not is logged under `mode`; `random` is uniform.
+pub(super) fn wants(mode: AccessLogMode, failed: bool, random: impl FnOnce() -> u64) -> bool {
+    match mode {
+        AccessLogMode::Off => false,
+        AccessLogMode::Errors => failed,
+        AccessLogMode::Sampled(share) => failed || share.takes(random()),
+        AccessLogMode::All => true,
+    }
 }
 
 impl AccessLog {
@@ -78,33 +66,11 @@ impl AccessLog {
                 }
                 .run(&messages)
             })?;
-        Ok(Self {
-            settings: AtomicU8::new(pack(Settings::default())),
-            queue,
-            dropped,
-        })
+        Ok(Self { queue, dropped })
     }
 
-    pub(super) fn set(&self, settings: Settings) {
-        self.settings.store(pack(settings), Relaxed);
-    }
-
-    /// Whether a connection that ended like this is logged. Cheap: asked for each connection.
-    pub(super) fn wants(&self, reason: Reason) -> bool {
-        match unpack(self.settings.load(Relaxed)).mode {
-            AccessLogMode::Off => false,
-            AccessLogMode::Errors => !reason.is_ok(),
-            AccessLogMode::All => true,
-        }
-    }
-
-    pub(super) fn is_on(&self) -> bool {
-        unpack(self.settings.load(Relaxed)).mode != AccessLogMode::Off
-    }
-
-    pub(super) fn write(&self, entry: Entry) {
-        let format = unpack(self.settings.load(Relaxed)).format;
-        let line = Message::Line(Box::new(entry), format);
+    pub(super) fn write(&self, ended: Arc<Ended>, config: Arc<MeshConfig>) {
+        let line = Message::Line(ended, config);
         if let Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) =
             self.queue.try_send(line)
         {
@@ -116,30 +82,6 @@ impl AccessLog {
     pub(super) fn flush(&self, limit: Duration) -> bool {
         let (done, written) = sync_channel(1);
         self.queue.try_send(Message::Flush(done)).is_ok() && written.recv_timeout(limit).is_ok()
-    }
-}
-
-fn pack(settings: Settings) -> u8 {
-    let mode = match settings.mode {
-        AccessLogMode::Off => 0,
-        AccessLogMode::Errors => 1,
-        AccessLogMode::All => 2,
-    };
-    mode | u8::from(settings.format == AccessLogFormat::Text) << 2
-}
-
-fn unpack(bits: u8) -> Settings {
-    Settings {
-        mode: match bits & 3 {
-            0 => AccessLogMode::Off,
-            1 => AccessLogMode::Errors,
-            _ => AccessLogMode::All,
-        },
-        format: if bits & 4 == 0 {
-            AccessLogFormat::Json
-        } else {
-            AccessLogFormat::Text
-        },
     }
 }
 
@@ -165,8 +107,8 @@ impl Writer {
 
     fn take(&mut self, message: Message, buffer: &mut Vec<u8>) {
         match message {
-            Message::Line(entry, format) => {
-                format_entry(&entry, format, &self.cluster_domain, buffer);
+            Message::Line(ended, config) => {
+                format(&ended, &config, &self.cluster_domain, buffer);
                 if buffer.len() >= WRITE_BYTES {
                     self.put_out(buffer);
                 }
@@ -199,126 +141,15 @@ impl Writer {
     }
 }
 
-/// One line as JSON. Fields of which nothing is known are left out.
-#[derive(Serialize)]
-struct Line<'a> {
-    time: String,
-    reporter: &'static str,
-    reason: &'static str,
-    response_flags: &'static str,
-    source_address: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    source_pod: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    source_workload: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    source_namespace: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    source_principal: Option<&'a str>,
-    original_destination: String,
-    destination_address: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    destination_pod: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    destination_workload: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    destination_namespace: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    destination_principal: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    destination_service: Option<String>,
-    request_protocol: &'static str,
-    connection_security_policy: &'static str,
-    bytes_sent: u64,
-    bytes_received: u64,
-    duration_ms: f64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    detail: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    policy: Option<&'a str>,
-}
-
-impl<'a> Line<'a> {
-    fn of(entry: &'a Entry, cluster_domain: &str) -> Self {
-        let info = &entry.info;
-        let (source, destination) = (info.source.as_deref(), info.destination.as_deref());
-        let pod = |workload: &Workload| workload.pod.name.name.to_string();
-        Self {
-            time: timestamp(entry.time),
-            reporter: info.reporter.as_str(),
-            reason: entry.reason.as_str(),
-            response_flags: entry.reason.response_flags(),
-            source_address: info.source_address.to_string(),
-            source_pod: source.map(pod),
-            source_workload: source.map(|w| w.pod.workload_name.as_ref()),
-            source_namespace: source.map(|w| w.pod.name.namespace.as_ref()),
-            source_principal: info.source_principal.as_ref().map(SpiffeId::as_str),
-            original_destination: info.original_destination.to_string(),
-            destination_address: info.destination_address.to_string(),
-            destination_pod: destination.map(pod),
-            destination_workload: destination.map(|w| w.pod.workload_name.as_ref()),
-            destination_namespace: destination.map(|w| w.pod.name.namespace.as_ref()),
-            destination_principal: info.destination_principal.as_ref().map(SpiffeId::as_str),
-            destination_service: info
-                .service
-                .as_ref()
-                .map(|state| service_host(&state.service.name, cluster_domain)),
-            request_protocol: "tcp",
-            connection_security_policy: info.security.as_str(),
-            bytes_sent: entry.bytes_sent,
-            bytes_received: entry.bytes_received,
-            duration_ms: (entry.duration.as_secs_f64() * 1e6).round() / 1e3,
-            detail: entry.detail.as_deref(),
-            policy: entry.policy.as_deref(),
-        }
-    }
-
-    /// For people: one line, the ends first.
-    fn text(&self, out: &mut Vec<u8>) -> io::Result<()> {
-        let end =
-            |pod: Option<&String>, namespace: Option<&str>, address: &str| match (namespace, pod) {
-                (Some(namespace), Some(pod)) => format!("{namespace}/{pod} ({address})"),
-                _ => address.to_owned(),
-            };
-        let source = end(
-            self.source_pod.as_ref(),
-            self.source_namespace,
-            &self.source_address,
-        );
-        let destination = end(
-            self.destination_pod.as_ref(),
-            self.destination_namespace,
-            &self.destination_address,
-        );
-        write!(
-            out,
-            "{} {:11} {} {source} -> {destination}",
-            self.time, self.reporter, self.reason,
-        )?;
-        if let Some(service) = &self.destination_service {
-            write!(out, " service={service}")?;
-        }
-        write!(
-            out,
-            " security={} sent={} received={} {}ms",
-            self.connection_security_policy, self.bytes_sent, self.bytes_received, self.duration_ms,
-        )?;
-        if let Some(policy) = self.policy {
-            write!(out, " policy={policy}")?;
-        }
-        if let Some(detail) = self.detail {
-            // Debug escapes line breaks: a detail cannot forge a second line.
-            write!(out, " detail={detail:?}")?;
-        }
-        out.write_all(b"\n")
-    }
-}
-
-fn format_entry(entry: &Entry, format: AccessLogFormat, cluster_domain: &str, out: &mut Vec<u8>) {
-    let line = Line::of(entry, cluster_domain);
+fn format(ended: &Ended, config: &MeshConfig, cluster_domain: &str, out: &mut Vec<u8>) {
+    let line = Line {
+        ended,
+        fields: config.access_log.fields,
+        cluster_domain,
+    };
     let begin = out.len();
-    let written = match format {
-        AccessLogFormat::Text => line.text(out),
+    let written = match config.access_log.format {
+        AccessLogFormat::Text => line.write_text(out),
         AccessLogFormat::Json => serde_json::to_writer(&mut *out, &line)
             .map_err(io::Error::from)
             .and_then(|()| out.write_all(b"\n")),
@@ -328,12 +159,6 @@ fn format_entry(entry: &Entry, format: AccessLogFormat, cluster_domain: &str, ou
         out.truncate(begin);
         tracing::error!(%error, "an access log line could not be formatted");
     }
-}
-
-fn timestamp(time: SystemTime) -> String {
-    OffsetDateTime::from(time)
-        .format(&Rfc3339)
-        .unwrap_or_default()
 }
 
 #[cfg(test)]

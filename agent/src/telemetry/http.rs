@@ -14,7 +14,7 @@ use std::{
     cell::Cell,
     rc::Rc,
     sync::{Arc, atomic::Ordering::Relaxed},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use http::{HeaderMap, Method, StatusCode, header, request::Parts};
@@ -23,8 +23,12 @@ use self::counters::RequestOutcome;
 pub(super) use self::counters::{Caches, RequestMetrics};
 pub use self::counters::{REQUEST_LABEL_SETS_MAX, RouteRef};
 use super::{
+    Wanted,
+    ended::{self, Ended, EndedRequest},
     peers::ConnectionInfo,
     reason::Reason,
+    tap::{self, CapturedHeaders},
+    trace::{self, TraceContext, TraceId},
     worker::{Worker, WorkerTelemetry},
 };
 
@@ -57,6 +61,14 @@ impl RequestProtocol {
         }
     }
 
+    /// As it is written in HTTP/1.
+    pub fn version(self) -> &'static str {
+        match self {
+            Self::Http1 => "HTTP/1.1",
+            Self::Http2 | Self::Grpc => "HTTP/2",
+        }
+    }
+
     /// The value of the label `request_protocol`, which knows no versions.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -85,6 +97,8 @@ pub struct RequestDetails {
     /// `:authority` or `Host`.
     pub authority: Option<Box<str>>,
     pub user_agent: Option<Box<str>>,
+    /// The trace that the client says it belongs to.
+    pub trace_id: Option<TraceId>,
 }
 
 impl RequestDetails {
@@ -100,6 +114,7 @@ impl RequestDetails {
                 None => text(header::HOST),
             },
             user_agent: text(header::USER_AGENT),
+            trace_id: trace::extract(&head.headers).map(|context| context.trace_id),
         }
     }
 }
@@ -114,7 +129,7 @@ impl WorkerTelemetry {
     pub fn details(&self, head: &Parts) -> Option<Box<RequestDetails>> {
         self.0
             .shared
-            .wants_details()
+            .wants_anything()
             .then(|| Box::new(RequestDetails::of(head)))
     }
 }
@@ -133,6 +148,8 @@ pub struct RequestRecord {
     sent: Cell<u64>,
     received: Cell<u64>,
     policy: Option<Arc<str>>,
+    trace: Option<TraceContext>,
+    headers: Option<Box<CapturedHeaders>>,
     finished: bool,
 }
 
@@ -147,6 +164,8 @@ impl RequestRecord {
             sent: Cell::new(0),
             received: Cell::new(0),
             policy: None,
+            trace: None,
+            headers: None,
             finished: false,
         }
     }
@@ -164,6 +183,25 @@ impl RequestRecord {
     /// The name of the policy that decided (`namespace/name`), for the access log.
     pub fn set_policy(&mut self, name: Arc<str>) {
         self.policy = Some(name);
+    }
+
+    /// The span that this request is, of [`WorkerTelemetry::trace`].
+    pub fn set_trace(&mut self, trace: Option<TraceContext>) {
+        self.trace = trace;
+    }
+
+    /// The request's header, for taps; does nothing while there are none.
+    pub fn capture_headers(&mut self, headers: &HeaderMap) {
+        if self.worker.shared.wants(Wanted::Taps) {
+            self.headers.get_or_insert_default().request = tap::redacted(headers);
+        }
+    }
+
+    /// The same of the answer.
+    pub fn capture_response_headers(&mut self, headers: &HeaderMap) {
+        if self.worker.shared.wants(Wanted::Taps) {
+            self.headers.get_or_insert_default().response = tap::redacted(headers);
+        }
     }
 
     /// Bytes of the answer's body passed.
@@ -211,7 +249,7 @@ impl RequestRecord {
         self.end(reason, detail);
     }
 
-    fn end(&mut self, reason: Reason, _detail: Option<Cow<'static, str>>) {
+    fn end(&mut self, reason: Reason, detail: Option<Cow<'static, str>>) {
         self.finished = true;
         let shared = &self.worker.shared;
         let duration = shared.clock.now().saturating_duration_since(self.began);
@@ -239,6 +277,38 @@ impl RequestRecord {
         }
         drop(caches);
         shared.metrics.request_ended(reason);
+        self.tell(reason, detail, duration);
+    }
+
+    fn tell(&mut self, reason: Reason, detail: Option<Cow<'static, str>>, duration: Duration) {
+        let shared = &self.worker.shared;
+        let traced = self
+            .trace
+            .as_ref()
+            .is_some_and(|trace| trace.sampled == Some(true));
+        let failed = ended::failed(reason, self.status, self.grpc_status);
+        let request = EndedRequest {
+            protocol: self.info.protocol,
+            method: self.info.method.clone(),
+            status: self.status,
+            grpc_status: self.grpc_status,
+            details: self.info.details.take(),
+            route: self.info.route.clone(),
+            trace: self.trace.take(),
+            headers: self.headers.take(),
+        };
+        let peers = &self.info.peers;
+        self.worker.tell(peers, failed, traced, || Ended {
+            time: shared.clock.wall() - duration,
+            duration,
+            peers: peers.clone(),
+            reason,
+            detail,
+            policy: self.policy.take(),
+            bytes_sent: self.sent.get(),
+            bytes_received: self.received.get(),
+            request: Some(request),
+        });
     }
 }
 

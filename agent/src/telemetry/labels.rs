@@ -65,22 +65,13 @@ impl PeerWorkload {
     /// canonical ones have fallbacks (istio/pkg/model/proxy.go, `CanonicalServiceLabels`).
     pub(super) fn of(workload: &Workload) -> Self {
         let pod = &workload.pod;
-        let first = |keys: &[&str]| {
-            keys.iter()
-                .find_map(|key| pod.labels.get(key).filter(|value| !value.is_empty()))
-                .cloned()
-        };
-        let canonical_service = first(&[
-            "service.istio.io/canonical-name",
-            "app.kubernetes.io/name",
-            "app",
-        ]);
+        let first = |keys| first_label(workload, keys).cloned();
         Self {
             name: pod.workload_name.clone(),
             namespace: pod.name.namespace.clone(),
             app: first(&["app"]),
             version: first(&["version"]),
-            canonical_service: canonical_service.unwrap_or_else(|| pod.workload_name.clone()),
+            canonical_service: canonical_service(workload).clone(),
             canonical_revision: first(&[
                 "service.istio.io/canonical-revision",
                 "app.kubernetes.io/version",
@@ -88,6 +79,22 @@ impl PeerWorkload {
             ]),
         }
     }
+}
+
+pub(super) fn canonical_service(workload: &Workload) -> &Arc<str> {
+    let keys = [
+        "service.istio.io/canonical-name",
+        "app.kubernetes.io/name",
+        "app",
+    ];
+    first_label(workload, &keys).unwrap_or(&workload.pod.workload_name)
+}
+
+/// The first of `keys` that the pod has, and not empty.
+fn first_label<'a>(workload: &'a Workload, keys: &[&str]) -> Option<&'a Arc<str>> {
+    let label = |key| workload.pod.labels.get(key);
+    keys.iter()
+        .find_map(|key| label(key).filter(|value| !value.is_empty()))
 }
 
 /// Everything that tells one set of counters from another, less the response flags.

@@ -16,6 +16,7 @@ use prometheus_client::{
     registry::Registry,
 };
 
+pub(super) use self::families::SpanCounters;
 use self::families::{
     Capture, Config, Connections, HandshakeLabels, LimitLabel, Losses, Renewals, Tunnels,
 };
@@ -181,6 +182,10 @@ impl Metrics {
 
     pub(super) fn series_overflowed(&self) {
         self.losses.series_overflow.inc();
+    }
+
+    pub(super) fn spans(&self) -> SpanCounters {
+        self.losses.spans.clone()
     }
 
     pub(super) fn access_log_dropped(&self) -> Counter {

@@ -4,6 +4,7 @@
 //! from it and tells of its connections there.
 
 mod access_log;
+mod ended;
 pub mod exposition;
 mod histogram;
 mod http;
@@ -14,18 +15,24 @@ mod observed;
 mod peers;
 pub mod reason;
 mod series;
+mod tap;
 mod tcp;
 #[cfg(test)]
 mod testing;
+pub mod trace;
 mod worker;
 
 use std::{
     fmt,
     io::{self, Write},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU8, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
+use arc_swap::ArcSwap;
 use prometheus_client::registry::Registry;
 
 use self::labels::CommonLabels;
@@ -41,10 +48,14 @@ pub use self::{
     peers::ConnectionInfo,
     reason::Reason,
     series::PodKey,
+    tap::{StatusFilter, TAPS_MAX, TapEvent, TapFilter, TapStream, TooManyTaps},
     tcp::{ConnectionRecord, LABEL_SETS_MAX},
     worker::WorkerTelemetry,
 };
-use crate::model::{mesh, seams::Clock};
+use crate::model::{
+    mesh::{AccessLogMode, MeshConfig},
+    seams::Clock,
+};
 
 /// What stays the same while the agent runs.
 pub struct Settings {
@@ -83,7 +94,22 @@ pub(crate) struct Shared {
     metrics: Arc<Metrics>,
     tcp: Arc<tcp::ConnectionMetrics>,
     http: Arc<http::RequestMetrics>,
+    /// What is in force of `MeshConfig`.
+    config: ArcSwap<MeshConfig>,
+    /// What of [`Wanted`] there is, so that a request asks one word.
+    wanted: AtomicU8,
     access_log: access_log::AccessLog,
+    spans: trace::Spans,
+    taps: tap::Taps,
+}
+
+/// Who wants to know of each connection and request, beside the metrics.
+#[derive(Clone, Copy)]
+#[repr(u8)]
+enum Wanted {
+    AccessLog = 1,
+    Traces = 2,
+    Taps = 4,
 }
 
 impl Telemetry {
@@ -108,16 +134,21 @@ impl Telemetry {
         registry.register_collector(Box::new(Arc::clone(&http)));
         let access_log = access_log::AccessLog::start(
             settings.access_log,
-            settings.cluster_domain,
+            Arc::clone(&settings.cluster_domain),
             metrics.access_log_dropped(),
         )?;
+        let spans = trace::Spans::new(metrics.spans(), Arc::clone(&settings.cluster_domain));
         Ok(Self(Arc::new(Shared {
             clock,
             registry,
             metrics,
             tcp,
             http,
+            config: ArcSwap::default(),
+            wanted: AtomicU8::new(0),
             access_log,
+            spans,
+            taps: tap::Taps::new(settings.cluster_domain),
         })))
     }
 
@@ -130,9 +161,25 @@ impl Telemetry {
         &self.0.metrics
     }
 
-    /// `MeshConfig.spec.accessLog`, whenever it changes.
-    pub fn set_access_log(&self, settings: mesh::AccessLog) {
-        self.0.access_log.set(settings);
+    /// What `MeshConfig` says of telemetry, whenever it changes. Acts on what begins from now on.
+    pub fn configure(&self, config: &Arc<MeshConfig>) {
+        let logs = config
+            .access_log
+            .mode
+            .any(|mode| *mode != AccessLogMode::Off);
+        let collector = config.tracing.as_ref().map(|tracing| &tracing.collector);
+        let traces = self.0.spans.send_to(collector);
+        self.0.config.store(Arc::clone(config));
+        self.0.want(Wanted::AccessLog, logs);
+        self.0.want(Wanted::Traces, traces);
+    }
+
+    /// Requests as they end, from now on, that `filter` lets through.
+    ///
+    /// # Errors
+    /// When there are [`TAPS_MAX`] already.
+    pub fn tap(&self, filter: TapFilter) -> Result<TapStream, TooManyTaps> {
+        tap::subscribe(&self.0, filter)
     }
 
     /// Takes away the series of pods that are no longer alive; where a connection of one is still
@@ -156,16 +203,29 @@ impl Telemetry {
         exposition::encode(&self.0.registry, format)
     }
 
-    /// Waits until the access log is written, for at most `limit`. Blocks; for the end of a drain.
+    /// Waits until the access log is written and the spans are sent, for at most `limit` each.
+    /// Blocks; for the end of a drain.
     pub fn flush(&self, limit: Duration) -> bool {
-        self.0.access_log.flush(limit)
+        let written = self.0.access_log.flush(limit);
+        self.0.spans.flush(limit) && written
     }
 }
 
 impl Shared {
-    /// Whether anything would show the text of a request.
-    fn wants_details(&self) -> bool {
-        self.access_log.is_on()
+    fn wants_anything(&self) -> bool {
+        self.wanted.load(Relaxed) != 0
+    }
+
+    fn wants(&self, what: Wanted) -> bool {
+        self.wanted.load(Relaxed) & what as u8 != 0
+    }
+
+    fn want(&self, what: Wanted, wanted: bool) {
+        if wanted {
+            self.wanted.fetch_or(what as u8, Relaxed);
+        } else {
+            self.wanted.fetch_and(!(what as u8), Relaxed);
+        }
     }
 }
 

@@ -78,6 +78,14 @@ impl ConnectionInfo {
         }
     }
 
+    /// The end whose agent tells.
+    pub(super) fn own(&self) -> Option<&Workload> {
+        match self.reporter {
+            Reporter::Source => self.source.as_deref(),
+            Reporter::Destination => self.destination.as_deref(),
+        }
+    }
+
     pub(super) fn ends(&self) -> Ends<'_> {
         Ends {
             source: self.source.as_deref(),
@@ -104,11 +112,9 @@ pub(super) struct PeersKey {
     fingerprint: [usize; 4],
     source_principal: Option<SpiffeId>,
     destination_principal: Option<SpiffeId>,
-    _held: (
-        Option<Arc<Workload>>,
-        Option<Arc<Workload>>,
-        Option<Arc<Service>>,
-    ),
+    _source: Option<Arc<Workload>>,
+    _destination: Option<Arc<Workload>>,
+    _service: Option<Arc<Service>>,
 }
 
 impl PeersKey {
@@ -118,11 +124,9 @@ impl PeersKey {
             fingerprint: info.fingerprint(),
             source_principal: info.source_principal.clone(),
             destination_principal: info.destination_principal.clone(),
-            _held: (
-                info.source.clone(),
-                info.destination.clone(),
-                service.cloned(),
-            ),
+            _source: info.source.clone(),
+            _destination: info.destination.clone(),
+            _service: service.cloned(),
         }
     }
 }

@@ -181,6 +181,11 @@ impl Reason {
         }
     }
 
+    /// The other way round, for what people ask for.
+    pub fn of_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|reason| reason.as_str() == name)
+    }
+
     /// Whether it ended as its two ends wanted it to.
     pub fn is_ok(self) -> bool {
         self == Self::Ok

@@ -28,7 +28,7 @@ use prometheus_client::{
 };
 
 use super::{
-    access_log::Entry,
+    ended::{self, Ended},
     labels::{CommonLabels, Exposed, Outcome, Reporter, TrafficLabels},
     peers::{ConnectionInfo, PeersKey, PeersQuery},
     reason::{Reason, ResponseFlags},
@@ -196,18 +196,18 @@ impl ConnectionRecord {
             shared.tcp.series.release(series);
         }
         shared.metrics.connection_ended(reason);
-        if shared.access_log.wants(reason) {
-            shared.access_log.write(Entry {
-                time: self.began_wall,
-                duration: shared.clock.now().saturating_duration_since(self.began),
-                info: self.info.clone(),
-                reason,
-                detail,
-                policy: self.policy.clone(),
-                bytes_sent: self.sent.get(),
-                bytes_received: self.received.get(),
-            });
-        }
+        let failed = ended::failed(reason, None, None);
+        self.worker.tell(&self.info, failed, false, || Ended {
+            time: self.began_wall,
+            duration: shared.clock.now().saturating_duration_since(self.began),
+            peers: self.info.clone(),
+            reason,
+            detail,
+            policy: self.policy.clone(),
+            bytes_sent: self.sent.get(),
+            bytes_received: self.received.get(),
+            request: None,
+        });
     }
 }
 

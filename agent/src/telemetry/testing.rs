@@ -9,8 +9,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{ConnectionInfo, Reporter, SecurityPolicy, Settings, Telemetry, exposition::Format};
+use super::{
+    ConnectionInfo, PodKey, Reporter, RequestInfo, RequestProtocol, SecurityPolicy, Settings,
+    Telemetry, exposition::Format,
+};
 use crate::model::{
+    mesh::{AccessLog, AccessLogFormat, AccessLogMode, MeshConfig},
     names::ObjectName,
     pod::{Labels, Pod, SkipRules, Workload},
     seams::SystemClock,
@@ -123,6 +127,59 @@ pub(super) fn telemetry_with(settings: Settings) -> (Telemetry, Sink) {
         Telemetry::new(settings, Arc::new(SystemClock)).unwrap(),
         sink,
     )
+}
+
+/// Takes away what belongs to pods other than these.
+pub(super) fn only_alive(telemetry: &Telemetry, pods: &[&Arc<Workload>]) {
+    let alive: Vec<_> = pods.iter().map(|workload| PodKey::of(workload)).collect();
+    telemetry.retain_pods(|pod| alive.contains(pod));
+}
+
+/// The labels of both ends that [`dial`] gives between the pods `client` and `web`, the latter with
+/// the labels `app=web` and `version=v2`.
+pub(super) const END_LABELS: &str = concat!(
+    r#"reporter="source",source_workload="client",source_workload_namespace="shop","#,
+    r#"source_principal="spiffe://cluster.local/ns/shop/sa/client","#,
+    r#"source_app="unknown",source_version="unknown",source_cluster="Kubernetes","#,
+    r#"source_canonical_service="client",source_canonical_revision="latest","#,
+    r#"destination_workload="web",destination_workload_namespace="shop","#,
+    r#"destination_principal="spiffe://cluster.local/ns/shop/sa/web","#,
+    r#"destination_app="web",destination_version="v2",destination_cluster="Kubernetes","#,
+    r#"destination_canonical_service="web",destination_canonical_revision="v2","#,
+    r#"destination_service="web.shop.svc.cluster.local",destination_service_name="web","#,
+    r#"destination_service_namespace="shop","#,
+);
+
+/// Puts a `MeshConfig` in force that says this of the access log.
+pub(super) fn logging(telemetry: &Telemetry, mode: AccessLogMode, format: AccessLogFormat) {
+    telemetry.configure(&Arc::new(MeshConfig {
+        access_log: AccessLog {
+            mode: mode.into(),
+            format,
+            ..AccessLog::default()
+        },
+        ..MeshConfig::default()
+    }));
+}
+
+/// A request as [`dial`] makes connections.
+pub(super) fn request(source: &Arc<Workload>, destination: &Arc<Workload>) -> RequestInfo {
+    RequestInfo {
+        peers: dial(source, destination),
+        protocol: RequestProtocol::Http1,
+        method: http::Method::GET,
+        details: None,
+        route: None,
+    }
+}
+
+/// The head of a GET of `/cart?token=secret`, with these headers beside.
+pub(super) fn head(headers: &[(&str, &str)]) -> http::request::Parts {
+    let mut request = http::Request::get("/cart?token=secret").header("host", "web.shop");
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    request.body(()).unwrap().into_parts().0
 }
 
 impl Telemetry {

@@ -57,6 +57,14 @@ pub struct RouteTable {
     pub tcp: Option<Arc<ResolvedRule>>,
 }
 
+impl RouteTable {
+    /// Every rule, once for each of its matches.
+    pub fn rules(&self) -> impl Iterator<Item = &Arc<ResolvedRule>> {
+        let entries = self.http.iter().chain(&self.grpc).chain(&self.tls);
+        entries.map(|entry| &entry.rule).chain(&self.tcp)
+    }
+}
+
 /// One match of one rule.
 #[derive(Clone, Debug)]
 pub struct RouteEntry {

@@ -173,8 +173,8 @@ impl Upstream {
             Self::Local(local) => &local.stream,
             Self::Plain(stream) => stream,
         };
-        // What is wrong with it shows when it is read.
-        let _ = socket.readable().await;
+        // What is wrong with it shows when it is read. (Readiness alone may be a false alarm.)
+        let _ = socket.peek(&mut [0]).await;
     }
 
     /// Passes on what was read of the client while finding out what it speaks.

@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, os::fd::AsFd as _, rc::Rc, sync::Arc};
 
 use bytes::BytesMut;
-use tokio::{net::TcpStream, time::timeout};
+use tokio::{io::AsyncReadExt as _, net::TcpStream, time::timeout};
 
 use super::{
     Accepted, answer_probe,
@@ -191,11 +191,12 @@ impl Arrival<'_> {
                 return Ok(Some(First::Opaque));
             }
             Protocol::Unknown | Protocol::Tls => {
-                if timeout(FIRST_BYTE_WAIT, self.stream.readable())
-                    .await
-                    .is_err()
-                {
-                    return Ok(None);
+                let read = self.stream.read_buf(&mut self.buffer);
+                match timeout(FIRST_BYTE_WAIT, read).await {
+                    Err(_elapsed) => return Ok(None),
+                    Ok(Ok(0)) => return Ok(Some(First::Opaque)),
+                    Ok(Ok(_)) => {}
+                    Ok(Err(_)) => return Err(Reason::DownstreamReset),
                 }
             }
             Protocol::Http | Protocol::Http2 | Protocol::Grpc => {}
@@ -206,8 +207,10 @@ impl Arrival<'_> {
     async fn read_first(&mut self) -> Result<First, Reason> {
         let supervision = &self.registered.supervision;
         let first = async {
+            if self.buffer.is_empty() {
+                self.stream.read_buf(&mut self.buffer).await?;
+            }
             // Slow clients are waited for, as long as a request's head may take.
-            let _ = self.stream.readable().await;
             supervision.head_began();
             detect::first(&mut self.stream, &mut self.buffer).await
         };
@@ -308,7 +311,7 @@ impl Arrival<'_> {
             Err(failure) => return refuse(&self.stream, record, failure),
         };
         let ended = tokio::select! {
-            _ = self.stream.readable() => None,
+            _ = self.stream.read_buf(&mut self.buffer) => None,
             () = upstream.readable() => {
                 self.worker.learn_server_first(self.dialled);
                 return self.established(upstream, record).await;

@@ -9,7 +9,10 @@ use tracing::debug;
 
 use super::inbound::Http;
 use crate::{
-    model::{limits::HBONE_PORT, service::ServiceState, snapshot::Snapshot, spiffe::SpiffeId},
+    model::{
+        limits::HBONE_PORT, protocol::Protocol, service::ServiceState, snapshot::Snapshot,
+        spiffe::SpiffeId,
+    },
     proxy::{
         l7::{
             self,
@@ -190,7 +193,12 @@ async fn establish(
     };
     let mut stream = TunnelStream::new(io, None);
     let mut buffer = BytesMut::new();
-    let first = detect::of_either(&mut stream, &up, &mut buffer, &registered.supervision).await;
+    let service = record.info().service.as_ref();
+    let opaque = service.is_some_and(|s| s.protocol_at(destination.port()) == Protocol::Tcp);
+    let first = match opaque {
+        true => Ok(First::Opaque),
+        false => detect::of_either(&mut stream, &up, &mut buffer, &registered.supervision).await,
+    };
     let speaks = match first {
         Ok(First::Http1) => Speaks::Http1,
         Ok(First::Http2) => Speaks::Http2,
@@ -198,7 +206,9 @@ async fn establish(
             record.established();
             record.received(buffer.len() as u64);
             // What is wrong with it shows when it is copied.
-            let _ = up.write_all(&buffer).await;
+            if !buffer.is_empty() {
+                let _ = up.write_all(&buffer).await;
+            }
             return Some(Established::Bytes(Box::new(Carried {
                 up,
                 io: stream.into_inner(),

@@ -9,7 +9,6 @@ use std::{
 
 use bytes::Bytes;
 use h2::RecvStream;
-use http::HeaderMap;
 use http_body::{Frame, SizeHint};
 use hyper::body::{Body as _, Incoming};
 use thiserror::Error;
@@ -197,17 +196,7 @@ fn note(record: &mut RequestRecord, frame: &Frame<Bytes>) {
     if let Some(data) = frame.data_ref() {
         record.sent(data.len() as u64);
     } else if let Some(trailers) = frame.trailers_ref() {
-        note_grpc_status(record, trailers);
-    }
-}
-
-/// Of an answer's head where it has no body, else of its trailers.
-pub(super) fn note_grpc_status(record: &mut RequestRecord, fields: &HeaderMap) {
-    let status = fields
-        .get("grpc-status")
-        .and_then(|value| value.to_str().ok());
-    if let Some(status) = status.and_then(|status| status.parse().ok()) {
-        record.grpc_status(status);
+        record.grpc_status_from(trailers);
     }
 }
 

@@ -57,6 +57,7 @@ pub(in crate::proxy) async fn of_either(
     buffer: &mut BytesMut,
     supervision: &Supervision,
 ) -> Result<First, Reason> {
+    let mut byte = [0];
     loop {
         if let Some(first) = decide(buffer) {
             supervision.head_ended();
@@ -72,7 +73,7 @@ pub(in crate::proxy) async fn of_either(
                 Ok(_) => supervision.head_began(),
                 Err(_) => return Err(Reason::DownstreamReset),
             },
-            _ = server.readable(), if nothing_yet => return Ok(First::Opaque),
+            _ = server.peek(&mut byte), if nothing_yet => return Ok(First::Opaque),
             reason = supervision.ended() => return Err(reason),
         }
     }

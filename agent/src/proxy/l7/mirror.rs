@@ -11,7 +11,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Method, Request, request::Parts};
+use http::request::Parts;
 use http_body::Frame;
 use hyper::body::Body as _;
 use tokio::{task::spawn_local, time::timeout};
@@ -28,9 +28,9 @@ use crate::{
 };
 
 /// Starts the mirrors of a rule that this request is chosen for.
-pub(super) fn start(exchange: &mut Exchange, rule: &Arc<ResolvedRule>) {
+pub(super) fn start(exchange: &mut Exchange, rule: &Arc<ResolvedRule>, backend: Option<usize>) {
     let mut feeds = Vec::new();
-    for (index, mirror) in rule.rule().filters.mirrors.iter().enumerate() {
+    for (index, mirror) in of_request(rule, backend) {
         let refused = rule.mirrors_refused.get(index).is_some_and(Option::is_some);
         let worker = &exchange.cx.worker;
         if refused || !chosen(mirror, worker.balancer.random()) {
@@ -40,7 +40,7 @@ pub(super) fn start(exchange: &mut Exchange, rule: &Arc<ResolvedRule>) {
             worker.metrics.limit_reached("mirrors");
             continue;
         }
-        let body = if exchange.body.is_end_stream() {
+        let body = if exchange.request.body.is_end_stream() {
             Body::Empty
         } else {
             let feed = Rc::new(RefCell::new(Feed::default()));
@@ -50,14 +50,35 @@ pub(super) fn start(exchange: &mut Exchange, rule: &Arc<ResolvedRule>) {
         run(exchange, mirror.clone(), rule, body);
     }
     if !feeds.is_empty() {
-        let body = std::mem::take(&mut exchange.body);
-        exchange.body = Body::Mirroring(Box::new(Mirroring { body, feeds }));
+        let body = std::mem::take(&mut exchange.request.body);
+        exchange.request.body = Body::Mirroring(Box::new(Mirroring { body, feeds }));
     }
+}
+
+/// The rule's mirrors and those of the chosen backend, each with its place among all of the rule.
+fn of_request(
+    rule: &ResolvedRule,
+    backend: Option<usize>,
+) -> impl Iterator<Item = (usize, &Mirror)> {
+    let of_backends = rule.rule().backends.iter().enumerate();
+    let of_backends = of_backends.flat_map(|(index, backend)| {
+        backend
+            .filters
+            .mirrors
+            .iter()
+            .map(move |m| (Some(index), m))
+    });
+    let of_rule = rule.rule().filters.mirrors.iter().map(|m| (None, m));
+    of_rule
+        .chain(of_backends)
+        .enumerate()
+        .filter(move |(_, (of, _))| of.is_none() || *of == backend)
+        .map(|(place, (_, mirror))| (place, mirror))
 }
 
 fn run(exchange: &Exchange, mirror: Mirror, rule: &Arc<ResolvedRule>, body: Body) {
     let cx = Rc::clone(&exchange.cx);
-    let head = exchange.head.clone();
+    let head = exchange.request.head.clone();
     let limit = rule.rule().timeouts.request.unwrap_or(MIRROR_TIMEOUT);
     let counted = Counted::new(&cx);
     spawn_local(async move {
@@ -213,11 +234,4 @@ impl Mirrored {
             }
         }
     }
-}
-
-/// The head of a request that has none yet.
-pub(super) fn empty_head() -> Parts {
-    let mut request = Request::new(());
-    *request.method_mut() = Method::GET;
-    request.into_parts().0
 }

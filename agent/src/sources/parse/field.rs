@@ -63,6 +63,14 @@ pub enum FieldReason {
         "{value:?} is not a trust domain: lower-case letters, digits, dots, dashes and underscores"
     )]
     TrustDomain { value: String },
+    #[error("{value:?} is not a percentage from 0 to 100")]
+    Percent { value: String },
+    #[error("{value:?} is not a field of the access log; docs/guides/access-log.md has them all")]
+    NotAField { value: String },
+    #[error(
+        "{value:?} is not a collector such as http://collector.observability:4317; a path is for protocol http alone"
+    )]
+    Collector { value: String },
     #[error("{value:?} is there twice")]
     Twice { value: String },
     #[error("counts only together with spec.selector.matchLabels")]
@@ -91,6 +99,8 @@ pub enum FieldReason {
     PathText { value: String },
     #[error("{value:?} is not a regular expression in RE2's syntax: {error}")]
     Pattern { value: String, error: String },
+    #[error("{value:?} belongs to one connection, not to the message: it cannot be modified")]
+    ConnectionHeader { value: String },
     #[error("{value:?} is not the name of an HTTP header (RFC 9110: a token)")]
     HeaderName { value: String },
     #[error("{value:?} is not the value of an HTTP header: visible ASCII, spaces and tabs")]

@@ -1,6 +1,6 @@
 //! `RequestHeaderModifier` and `ResponseHeaderModifier`.
 
-use http::{HeaderName, HeaderValue};
+use http::{HeaderName, HeaderValue, header};
 use serde::Deserialize;
 
 use super::{field::FieldReason, path::Path, route::Reader};
@@ -8,6 +8,18 @@ use crate::model::route::HeaderModifier;
 
 const HEADERS_MAX: usize = 16;
 const HEADER_VALUE_BYTES_MAX: usize = 4096;
+
+/// What frames a message or is for one hop (RFC 9110 §7.6.1, RFC 9112 §6): changed by a route it
+/// would make the message another one.
+const OF_THE_CONNECTION: [HeaderName; 7] = [
+    header::CONNECTION,
+    header::CONTENT_LENGTH,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    header::TE,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+];
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -81,6 +93,11 @@ impl Reader<'_> {
         at: Path<'_>,
     ) -> Option<HeaderName> {
         let parsed = self.header_name(name, at)?;
+        if OF_THE_CONNECTION.contains(&parsed) {
+            let value = name.to_owned();
+            self.push(at, FieldReason::ConnectionHeader { value });
+            return None;
+        }
         if seen.contains(&parsed) {
             self.twice(name, at);
         }

@@ -1,6 +1,9 @@
 //! `MeshConfig` of `weir.dev`.
 
-use std::sync::Arc;
+mod access_log;
+mod tracing;
+
+use std::{collections::BTreeMap, sync::Arc};
 
 use serde::{Deserialize, de::IgnoredAny};
 use serde_json::Value;
@@ -11,9 +14,12 @@ use super::{
     strings::Strings,
 };
 use crate::model::{
-    mesh::{AccessLog, AccessLogFormat, AccessLogMode, MeshConfig},
+    mesh::{MeshConfig, Share},
     spiffe::is_trust_domain,
 };
+
+/// `sampling` where it is not said, in percent; Istio's default.
+const SAMPLING_PERCENT: f64 = 1.0;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
@@ -37,23 +43,9 @@ struct Spec<'a> {
     #[serde(borrow)]
     trust_domain_aliases: Option<Vec<&'a str>>,
     #[serde(borrow)]
-    access_log: Option<AccessLogSpec<'a>>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct AccessLogSpec<'a> {
+    access_log: Option<access_log::Spec<'a>>,
     #[serde(borrow)]
-    mode: Option<Word<'a>>,
-    format: Option<&'a str>,
-}
-
-/// `off` without quotes is `false` in YAML 1.1, which is what Kubernetes' tools write and read.
-#[derive(Clone, Copy, Deserialize)]
-#[serde(untagged, expecting = "expected one of off, errors, all")]
-enum Word<'a> {
-    Bool(bool),
-    Text(&'a str),
+    tracing: Option<tracing::Spec<'a>>,
 }
 
 pub(super) fn parse(
@@ -67,7 +59,6 @@ pub(super) fn parse(
     if let Some(Err(reason)) = spec.root_namespace.map(meta::label) {
         errors.push("spec.rootNamespace", reason);
     }
-    let log = spec.access_log.unwrap_or_default();
     Some(MeshConfig {
         created: object.metadata.created(errors),
         root_namespace: spec
@@ -78,10 +69,49 @@ pub(super) fn parse(
             strings,
             errors,
         ),
-        access_log: AccessLog {
-            mode: log_mode(log.mode, errors),
-            format: log_format(log.format, errors),
-        },
+        access_log: access_log::parse(spec.access_log.unwrap_or_default(), strings, errors),
+        tracing: spec
+            .tracing
+            .and_then(|spec| tracing::parse(&spec, strings, errors)),
+    })
+}
+
+/// The namespaces at `path` (`spec.tracing.namespaces`), each with its own setting. A namespace may
+/// have one of them only.
+fn per_namespace<'a, S, T: Clone>(
+    path: &str,
+    overrides: &[S],
+    names: impl Fn(&S) -> &[&'a str],
+    mut setting: impl FnMut(&S, &str, &mut Errors) -> T,
+    strings: &mut Strings,
+    errors: &mut Errors,
+) -> BTreeMap<Arc<str>, T> {
+    let mut all = BTreeMap::new();
+    for (index, spec) in overrides.iter().enumerate() {
+        let at = format!("{path}[{index}]");
+        let own = setting(spec, &at, errors);
+        if names(spec).is_empty() {
+            errors.push(format!("{at}.names"), FieldReason::Required);
+        }
+        for (index, name) in names(spec).iter().enumerate() {
+            let at = format!("{at}.names[{index}]");
+            if let Err(reason) = meta::label(name) {
+                errors.push(at, reason);
+            } else if all.insert(strings.get(name), own.clone()).is_some() {
+                let value = (*name).to_owned();
+                errors.push(at, FieldReason::Twice { value });
+            }
+        }
+    }
+    all
+}
+
+fn share(percent: Option<f64>, path: String, errors: &mut Errors) -> Share {
+    let percent = percent.unwrap_or(SAMPLING_PERCENT);
+    Share::of_percent(percent).unwrap_or_else(|| {
+        let value = percent.to_string();
+        errors.push(path, FieldReason::Percent { value });
+        Share::default()
     })
 }
 
@@ -97,38 +127,4 @@ fn aliases(aliases: &[&str], strings: &mut Strings, errors: &mut Errors) -> Vec<
         errors.push(format!("spec.trustDomainAliases[{index}]"), reason);
     }
     aliases.iter().map(|alias| strings.get(alias)).collect()
-}
-
-fn log_mode(mode: Option<Word<'_>>, errors: &mut Errors) -> AccessLogMode {
-    let value = match mode {
-        None => return AccessLogMode::default(),
-        Some(Word::Bool(false) | Word::Text("off")) => return AccessLogMode::Off,
-        Some(Word::Text("errors")) => return AccessLogMode::Errors,
-        Some(Word::Text("all")) => return AccessLogMode::All,
-        Some(Word::Bool(true)) => "true".to_owned(),
-        Some(Word::Text(other)) => other.to_owned(),
-    };
-    let allowed = "off, errors, all";
-    errors.push(
-        "spec.accessLog.mode",
-        FieldReason::NotOneOf { value, allowed },
-    );
-    AccessLogMode::default()
-}
-
-fn log_format(format: Option<&str>, errors: &mut Errors) -> AccessLogFormat {
-    match format {
-        None => AccessLogFormat::default(),
-        Some("json") => AccessLogFormat::Json,
-        Some("text") => AccessLogFormat::Text,
-        Some(other) => {
-            let value = other.to_owned();
-            let allowed = "json, text";
-            errors.push(
-                "spec.accessLog.format",
-                FieldReason::NotOneOf { value, allowed },
-            );
-            AccessLogFormat::default()
-        }
-    }
 }

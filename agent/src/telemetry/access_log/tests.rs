@@ -1,38 +1,24 @@
-use std::sync::{Condvar, Mutex};
-
-use serde_json::Value;
-
-use super::*;
-use crate::telemetry::{
-    Settings as TelemetrySettings,
-    testing::{dial, telemetry, telemetry_with, workload},
+use std::{
+    sync::{Condvar, Mutex},
+    time::SystemTime,
 };
 
-fn all(format: AccessLogFormat) -> Settings {
-    Settings {
-        mode: AccessLogMode::All,
-        format,
-    }
-}
+use serde_json::Value;
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
-#[test]
-fn settings_survive_their_packing() {
-    for mode in [
-        AccessLogMode::Off,
-        AccessLogMode::Errors,
-        AccessLogMode::All,
-    ] {
-        for format in [AccessLogFormat::Json, AccessLogFormat::Text] {
-            let settings = Settings { mode, format };
-            assert_eq!(unpack(pack(settings)), settings);
-        }
-    }
-}
+use super::*;
+use crate::{
+    model::mesh::{AccessLog as Settings, AccessLogField, PerNamespace, Share},
+    telemetry::{
+        Reason, Settings as TelemetrySettings,
+        testing::{dial, logging, telemetry, telemetry_with, workload},
+    },
+};
 
 #[test]
 fn a_json_line_tells_all_that_is_known() {
     let (telemetry, sink) = telemetry();
-    telemetry.set_access_log(all(AccessLogFormat::Json));
+    logging(&telemetry, AccessLogMode::All, AccessLogFormat::Json);
     let (client, web) = (
         workload("client", "client-1", &[]),
         workload("web", "web-1", &[]),
@@ -75,7 +61,7 @@ fn a_json_line_tells_all_that_is_known() {
 #[test]
 fn a_text_line_is_one_line_whatever_the_detail_says() {
     let (telemetry, sink) = telemetry();
-    telemetry.set_access_log(all(AccessLogFormat::Text));
+    logging(&telemetry, AccessLogMode::All, AccessLogFormat::Text);
     let (client, web) = (
         workload("client", "client-1", &[]),
         workload("web", "web-1", &[]),
@@ -141,19 +127,21 @@ fn a_log_that_cannot_be_written_loses_lines_and_holds_nobody_up() {
         workload("client", "client-1", &[]),
         workload("web", "web-1", &[]),
     );
-    let entry = || Entry {
+    let entry = Arc::new(Ended {
         time: SystemTime::UNIX_EPOCH,
         duration: Duration::ZERO,
-        info: dial(&client, &web),
+        peers: dial(&client, &web),
         reason: Reason::Ok,
         detail: None,
         policy: None,
         bytes_sent: 0,
         bytes_received: 0,
-    };
+        request: None,
+    });
+    let config = Arc::new(MeshConfig::default());
     let count = 2 * ACCESS_LOG_QUEUE_MAX;
     for _ in 0..count {
-        log.write(entry());
+        log.write(Arc::clone(&entry), Arc::clone(&config));
     }
     let lost = dropped.get();
     assert!(lost > 0 && lost <= ACCESS_LOG_QUEUE_MAX as u64, "{lost}");
@@ -182,4 +170,98 @@ fn an_output_that_fails_does_not_end_the_log() {
     assert!(log.flush(Duration::from_secs(5)));
     let (telemetry, _) = telemetry_with(TelemetrySettings::default());
     telemetry.written();
+}
+
+/// Which of 1,000 lines are written: of those that failed, and of the others.
+fn taken(mode: AccessLogMode) -> (usize, usize) {
+    let of = |failed| {
+        let lines = 0..1_000;
+        lines
+            .filter(|random| wants(mode, failed, || random * 1_000))
+            .count()
+    };
+    (of(true), of(false))
+}
+
+#[test]
+fn each_mode_takes_its_part() {
+    let tenth = AccessLogMode::Sampled(Share::of_percent(10.0).unwrap());
+    assert_eq!(taken(AccessLogMode::Off), (0, 0));
+    assert_eq!(taken(AccessLogMode::Errors), (1_000, 0));
+    assert_eq!(taken(tenth), (1_000, 100));
+    assert_eq!(taken(AccessLogMode::All), (1_000, 1_000));
+}
+
+#[test]
+fn a_namespace_has_its_own_mode_and_the_reporter_decides() {
+    let (telemetry, sink) = telemetry();
+    let (client, web) = (
+        workload("client", "client-1", &[]),
+        workload("web", "web-1", &[]),
+    );
+    let shop = |mode| {
+        let mode = PerNamespace {
+            default: AccessLogMode::Off,
+            namespaces: [("shop".into(), mode)].into(),
+        };
+        telemetry.configure(&Arc::new(MeshConfig {
+            access_log: Settings {
+                mode,
+                ..Settings::default()
+            },
+            ..MeshConfig::default()
+        }));
+    };
+    let worker = telemetry.worker();
+    let pass = |known: bool| {
+        let mut info = dial(&client, &web);
+        info.source = info.source.filter(|_| known);
+        worker.open(info).finish(Reason::Ok, None);
+        telemetry.written();
+        sink.lines().len()
+    };
+    shop(AccessLogMode::All);
+    assert_eq!(pass(true), 1);
+    assert_eq!(pass(false), 1, "the destination's namespace is not asked");
+    shop(AccessLogMode::Off);
+    assert_eq!(pass(true), 1);
+}
+
+#[test]
+fn a_line_has_the_fields_that_are_chosen() {
+    for (format, expected) in [
+        (
+            AccessLogFormat::Json,
+            r#"{"reason":"ok","source_pod":"client-1","bytes_sent":3}"#,
+        ),
+        (
+            AccessLogFormat::Text,
+            "reason=ok source_pod=client-1 bytes_sent=3",
+        ),
+    ] {
+        let (telemetry, sink) = telemetry();
+        let fields = [
+            AccessLogField::BytesSent,
+            AccessLogField::SourcePod,
+            AccessLogField::Reason,
+            AccessLogField::Method,
+        ];
+        telemetry.configure(&Arc::new(MeshConfig {
+            access_log: Settings {
+                mode: AccessLogMode::All.into(),
+                format,
+                fields: fields.into_iter().collect(),
+            },
+            ..MeshConfig::default()
+        }));
+        let (client, web) = (
+            workload("client", "client-1", &[]),
+            workload("web", "web-1", &[]),
+        );
+        let record = telemetry.worker().open(dial(&client, &web));
+        record.sent(3);
+        record.finish(Reason::Ok, None);
+        telemetry.written();
+        assert_eq!(sink.lines(), [expected]);
+    }
 }

@@ -3,29 +3,23 @@ use std::time::Duration;
 use super::*;
 use crate::{
     model::{
+        mesh::{AccessLogFormat, AccessLogMode},
         names::ObjectName,
         pod::Workload,
         route::{Backend, BackendRef, Filters, ResolvedRule, Route, RouteKind, Rule},
     },
     telemetry::{
-        PodKey, Reporter, Settings, Telemetry,
+        Reporter, Settings,
         exposition::Format,
-        testing::{dial, promtool, telemetry, telemetry_with, workload},
+        testing::{
+            END_LABELS, head, logging, only_alive, promtool, request, telemetry, telemetry_with,
+            workload,
+        },
     },
 };
 
 const REQUESTS: &str = "istio_requests_total";
 const ROUTE: &str = "weir_route_request_duration_milliseconds_count";
-
-fn request(source: &Arc<Workload>, destination: &Arc<Workload>) -> RequestInfo {
-    RequestInfo {
-        peers: dial(source, destination),
-        protocol: RequestProtocol::Http1,
-        method: Method::GET,
-        details: None,
-        route: None,
-    }
-}
 
 fn ends() -> (Arc<Workload>, Arc<Workload>) {
     let version = [("app", "web"), ("version", "v2")];
@@ -73,11 +67,6 @@ fn web(port: u16) -> BackendRef {
     }
 }
 
-fn only_alive(telemetry: &Telemetry, pods: &[&Arc<Workload>]) {
-    let alive: Vec<_> = pods.iter().map(|workload| PodKey::of(workload)).collect();
-    telemetry.retain_pods(|pod| alive.contains(pod));
-}
-
 #[test]
 fn a_request_has_all_labels_of_the_standard() {
     let (telemetry, _) = telemetry();
@@ -96,20 +85,9 @@ fn a_request_has_all_labels_of_the_standard() {
         .unwrap();
     assert_eq!(
         line,
-        concat!(
-            r#"istio_requests_total{reporter="source","#,
-            r#"source_workload="client",source_workload_namespace="shop","#,
-            r#"source_principal="spiffe://cluster.local/ns/shop/sa/client","#,
-            r#"source_app="unknown",source_version="unknown",source_cluster="Kubernetes","#,
-            r#"source_canonical_service="client",source_canonical_revision="latest","#,
-            r#"destination_workload="web",destination_workload_namespace="shop","#,
-            r#"destination_principal="spiffe://cluster.local/ns/shop/sa/web","#,
-            r#"destination_app="web",destination_version="v2",destination_cluster="Kubernetes","#,
-            r#"destination_canonical_service="web",destination_canonical_revision="v2","#,
-            r#"destination_service="web.shop.svc.cluster.local",destination_service_name="web","#,
-            r#"destination_service_namespace="shop",request_protocol="http",response_code="201","#,
-            r#"grpc_response_status="",response_flags="-","#,
-            r#"connection_security_policy="mutual_tls"} 1"#,
+        format!(
+            "{REQUESTS}{{{END_LABELS}{}",
+            r#"request_protocol="http",response_code="201",grpc_response_status="",response_flags="-",connection_security_policy="mutual_tls"} 1"#
         )
     );
     let created = [r#"response_code="201""#];
@@ -398,4 +376,83 @@ fn details_are_bounded_and_leave_secrets_out() {
     let (telemetry, _) = telemetry();
     assert_eq!(telemetry.worker().details(&head), None, "nobody asks");
     assert!(telemetry.flush(Duration::from_secs(5)));
+}
+
+#[test]
+fn the_access_log_tells_of_requests() {
+    let (telemetry, sink) = telemetry();
+    logging(&telemetry, AccessLogMode::Errors, AccessLogFormat::Json);
+    let worker = telemetry.worker();
+    let (client, web_pod) = ends();
+    let trace = "0af7651916cd43dd8448eb211c80319c";
+    let head = head(&[
+        ("user-agent", "curl/8"),
+        ("traceparent", &format!("00-{trace}-b7ad6b7169203331-01")),
+    ]);
+    let pass = |status: u16, grpc: Option<u16>, reason| {
+        let mut info = request(&client, &web_pod);
+        info.details = worker.details(&head);
+        info.route = Some(RouteRef {
+            rule: rule(&[web(80)]),
+            backend: Some(0),
+        });
+        let mut record = worker.request(info);
+        record.sent(11);
+        record.response(StatusCode::from_u16(status).unwrap());
+        if let Some(code) = grpc {
+            record.grpc_status(code);
+        }
+        record.finish(reason, Some("a detail".into()));
+    };
+    pass(200, None, Reason::Ok);
+    pass(404, None, Reason::Ok);
+    pass(200, Some(5), Reason::Ok);
+    pass(503, None, Reason::Ok);
+    pass(200, Some(14), Reason::Ok);
+    pass(200, None, Reason::UpstreamReset);
+    telemetry.written();
+    let lines = sink.lines();
+    assert_eq!(lines.len(), 3, "what somebody should look at: {lines:?}");
+    let line: serde_json::Value = serde_json::from_str(&lines[0]).unwrap();
+    for (field, value) in [
+        ("method", "GET"),
+        ("path", "/cart"),
+        ("authority", "web.shop"),
+        ("protocol", "HTTP/1.1"),
+        ("request_protocol", "http"),
+        ("user_agent", "curl/8"),
+        ("route", "HTTPRoute/shop/web"),
+        ("rule", "canary"),
+        ("backend", "shop/web-v2:80"),
+        ("trace_id", trace),
+        ("source_pod", "client-1"),
+        ("detail", "a detail"),
+    ] {
+        assert_eq!(line[field], value, "{field}");
+    }
+    assert_eq!(line["response_code"], 503);
+    assert_eq!(line["bytes_sent"], 11);
+    assert!(!lines[0].contains("secret"), "{}", lines[0]);
+}
+
+#[test]
+fn a_text_line_shows_the_request_and_cannot_be_forged() {
+    let (telemetry, sink) = telemetry();
+    logging(&telemetry, AccessLogMode::All, AccessLogFormat::Text);
+    let worker = telemetry.worker();
+    let (client, web) = ends();
+    let mut info = request(&client, &web);
+    info.details = Some(Box::new(RequestDetails {
+        path: "/a\nfake line".into(),
+        authority: Some("web".into()),
+        ..RequestDetails::default()
+    }));
+    let mut record = worker.request(info);
+    record.response(StatusCode::OK);
+    record.finish(Reason::Ok, None);
+    telemetry.written();
+    let lines = sink.lines();
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    let expected = r#"-> shop/web-1 (10.0.0.2:8080) GET web"/a\nfake line" HTTP/1.1 200 service="#;
+    assert!(lines[0].contains(expected), "{}", lines[0]);
 }

@@ -241,6 +241,14 @@ impl Renewals {
 pub(super) struct Losses {
     pub(super) series_overflow: Counter,
     pub(super) access_log_dropped: Counter,
+    pub(super) spans: SpanCounters,
+}
+
+/// What became of spans.
+#[derive(Clone, Debug)]
+pub(in crate::telemetry) struct SpanCounters {
+    pub(in crate::telemetry) sent: Counter,
+    pub(in crate::telemetry) dropped: Counter,
 }
 
 impl Losses {
@@ -256,6 +264,18 @@ impl Losses {
                 "weir_access_log_dropped",
                 "Access log lines dropped because the log could not be written fast enough",
             ),
+            spans: SpanCounters {
+                sent: metric(
+                    registry,
+                    "weir_trace_spans_sent",
+                    "Spans that the collector took",
+                ),
+                dropped: metric(
+                    registry,
+                    "weir_trace_spans_dropped",
+                    "Spans dropped because the collector did not take them, or not fast enough",
+                ),
+            },
         }
     }
 }

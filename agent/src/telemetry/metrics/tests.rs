@@ -60,6 +60,12 @@ fn everything_has_its_documented_name() {
         value("weir_connection_failures_total", &[r#"reason="ok""#]),
         None
     );
+    assert_eq!(
+        value("weir_request_failures_total", &[r#"reason="no_route""#]),
+        Some(0.0)
+    );
+    assert_eq!(value("weir_trace_spans_sent_total", &[]), Some(0.0));
+    assert_eq!(value("weir_trace_spans_dropped_total", &[]), Some(0.0));
     assert_eq!(value("weir_metrics_series_overflow_total", &[]), Some(0.0));
     assert_eq!(value("weir_access_log_dropped_total", &[]), Some(0.0));
 }

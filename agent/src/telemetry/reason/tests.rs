@@ -6,6 +6,7 @@ use super::*;
 fn the_lists_are_complete_and_their_names_are_labels() {
     for (index, reason) in Reason::ALL.iter().enumerate() {
         assert_eq!(*reason as usize, index, "{reason}");
+        assert_eq!(Reason::of_name(reason.as_str()), Some(*reason));
         assert!(
             reason
                 .as_str()

@@ -5,7 +5,10 @@ use std::{
 
 use super::{assert_errors, parse, resource};
 use crate::model::{
-    mesh::{AccessLog, AccessLogFormat, AccessLogMode, MeshConfig},
+    mesh::{
+        AccessLog, AccessLogField, AccessLogFields, AccessLogFormat, AccessLogMode, Collector,
+        MeshConfig, OtlpProtocol, Share,
+    },
     policy::{MtlsMode, PeerAuthentication},
     resource::Resource,
 };
@@ -193,8 +196,9 @@ fn mesh_configs() {
     assert_eq!(
         config.access_log,
         AccessLog {
-            mode: AccessLogMode::Errors,
-            format: AccessLogFormat::Text
+            mode: AccessLogMode::Errors.into(),
+            format: AccessLogFormat::Text,
+            fields: AccessLogFields::default(),
         }
     );
     // `off` is a boolean to YAML 1.1.
@@ -207,7 +211,8 @@ fn mesh_configs() {
         assert_eq!(
             parsed(&format!("{{accessLog: {{mode: {mode}}}}}"))
                 .access_log
-                .mode,
+                .mode
+                .default,
             expected,
             "{mode}"
         );
@@ -227,12 +232,12 @@ fn what_is_wrong_with_a_mesh_config() {
         ),
         (
             "{accessLog: {mode: on}}",
-            "spec.accessLog.mode: \"true\" is not one of off, errors, all",
+            "spec.accessLog.mode: \"true\" is not one of off, errors, sampled, all",
         ),
         ("{accessLog: {mode: some}}", "spec.accessLog.mode: \"some\""),
         (
             "{accessLog: {mode: 1}}",
-            "spec.accessLog.mode: expected one of off, errors, all",
+            "spec.accessLog.mode: expected one of off, errors, sampled, all",
         ),
         (
             "{accessLog: {format: xml}}",
@@ -242,8 +247,104 @@ fn what_is_wrong_with_a_mesh_config() {
             "{accessLog: {level: all}}",
             "spec.accessLog.level: unknown field `level`",
         ),
-        ("{tracing: {}}", "spec.tracing: unknown field `tracing`"),
+        (
+            "{accessLog: {mode: sampled, sampling: 101}}",
+            "spec.accessLog.sampling: \"101\" is not a percentage",
+        ),
+        (
+            "{accessLog: {fields: [path, cookie]}}",
+            "spec.accessLog.fields[1]: \"cookie\" is not a field",
+        ),
+        (
+            "{accessLog: {namespaces: [{names: [a]}, {names: [b, a], mode: all}]}}",
+            "spec.accessLog.namespaces[1].names[1]: \"a\" is there twice",
+        ),
+        (
+            "{accessLog: {namespaces: [{names: [a], mode: some}]}}",
+            "spec.accessLog.namespaces[0].mode: \"some\"",
+        ),
+        (
+            "{accessLog: {namespaces: [{names: []}]}}",
+            "spec.accessLog.namespaces[0].names: is required",
+        ),
+        (
+            "{accessLog: {namespaces: [{names: [A]}]}}",
+            "spec.accessLog.namespaces[0].names[0]: \"A\" is not a name",
+        ),
+        ("{tracing: {}}", "spec.tracing.endpoint: is required"),
+        (
+            "{tracing: {endpoint: 'http://c:4317', protocol: udp}}",
+            "spec.tracing.protocol: \"udp\" is not one of grpc, http",
+        ),
+        (
+            "{tracing: {endpoint: 'http://c', sampling: -1}}",
+            "spec.tracing.sampling: \"-1\" is not a percentage",
+        ),
+        (
+            "{tracing: {endpoint: 'http://c', namespaces: [{names: [a], sampling: 1000}]}}",
+            "spec.tracing.namespaces[0].sampling: \"1000\" is not a percentage",
+        ),
     ] {
         assert_errors(&[(&config(spec), expected)]);
+    }
+}
+
+#[test]
+fn access_logs_per_namespace() {
+    let spec = "{accessLog: {mode: sampled, sampling: 0.5, fields: [path, time], namespaces: [{names: [shop, cart], mode: all}, {names: [batch]}]}}";
+    let Resource::MeshConfig(parsed) = resource(&config(spec)) else {
+        panic!("not a MeshConfig");
+    };
+    let log = &parsed.access_log;
+    let half = AccessLogMode::Sampled(Share::of_percent(0.5).unwrap());
+    assert_eq!(*log.mode.of(None), half);
+    assert_eq!(*log.mode.of(Some("other")), half);
+    assert_eq!(*log.mode.of(Some("cart")), AccessLogMode::All);
+    assert_eq!(*log.mode.of(Some("batch")), AccessLogMode::Off);
+    assert!(log.fields.contains(AccessLogField::Path));
+    assert!(!log.fields.contains(AccessLogField::Method));
+}
+
+#[test]
+fn collectors() {
+    let collector = |spec: &str| match resource(&config(&format!("{{tracing: {spec}}}"))) {
+        Resource::MeshConfig(config) => config.tracing.clone().unwrap().collector,
+        other => panic!("{other:?}"),
+    };
+    let grpc = Collector {
+        protocol: OtlpProtocol::Grpc,
+        host: "c.obs".into(),
+        port: 4317,
+        path: "/opentelemetry.proto.collector.trace.v1.TraceService/Export".into(),
+    };
+    assert_eq!(collector("{endpoint: 'http://c.obs:4317'}"), grpc);
+    assert_eq!(collector("{endpoint: 'http://c.obs/'}"), grpc);
+    let http = Collector {
+        protocol: OtlpProtocol::Http,
+        port: 4318,
+        path: "/v1/traces".into(),
+        ..grpc.clone()
+    };
+    assert_eq!(collector("{endpoint: 'http://c.obs:4318'}"), http);
+    assert_eq!(
+        collector("{endpoint: 'http://c.obs', protocol: http}"),
+        http
+    );
+    let own = collector("{endpoint: 'http://[fd00::1]:80/otlp', protocol: http}");
+    assert_eq!(
+        (&*own.host, own.port, &*own.path),
+        ("[fd00::1]", 80, "/otlp")
+    );
+    for endpoint in [
+        "https://c:4317",
+        "c:4317",
+        "http://c:0x",
+        "http://c:4317/path",
+        "http://user:key@c:4317",
+        "http://c:4318/?a=b",
+        "",
+    ] {
+        let text = format!("{{tracing: {{endpoint: '{endpoint}'}}}}");
+        assert_errors(&[(&config(&text), "spec.tracing.endpoint: ")]);
     }
 }
