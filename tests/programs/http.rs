@@ -107,7 +107,11 @@ async fn connection(
         async move { Ok::<_, Infallible>(answer(&connection, request).await) }
     });
     let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http2().enable_connect_protocol();
+    // Of what the agent lets through, nothing is to fail here.
+    builder
+        .http2()
+        .enable_connect_protocol()
+        .max_header_list_size(1 << 20);
     let io = TokioIo::new(TcpStream::from_std(stream)?);
     builder.serve_connection_with_upgrades(io, service).await
 }

@@ -19,7 +19,9 @@ pub const HALF_CLOSED_IDLE_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// HTTP/2 windows and sizes of a tunnel.
 pub const STREAM_WINDOW_BYTES: u32 = 4 << 20;
-pub const CONNECTION_WINDOW_BYTES: u32 = 16 << 20;
+/// Four times ztunnel's: streams whose answers nobody reads hold back the others of a connection
+/// only when there are sixteen of them.
+pub const CONNECTION_WINDOW_BYTES: u32 = 64 << 20;
 pub const FRAME_BYTES_MAX: u32 = 1 << 20;
 pub const CLIENT_HEADER_LIST_BYTES_MAX: u32 = 16 << 10;
 pub const SERVER_HEADER_LIST_BYTES_MAX: u32 = 64 << 10;
@@ -79,7 +81,7 @@ pub const FIRST_BYTE_WAIT: Duration = Duration::from_millis(100);
 
 /// HTTP/2 with applications: windows of a stream and of a connection.
 pub const APP_STREAM_WINDOW_BYTES: u32 = 1 << 20;
-pub const APP_CONNECTION_WINDOW_BYTES: u32 = 4 << 20;
+pub const APP_CONNECTION_WINDOW_BYTES: u32 = 16 << 20;
 /// Requests that an application may have open on one HTTP/2 connection.
 pub const APP_STREAMS_MAX: u32 = 1024;
 

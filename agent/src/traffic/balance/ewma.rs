@@ -1,8 +1,8 @@
 //! Peak EWMA with the power of two choices: of two endpoints drawn at random, the one that would
 //! answer sooner (Finagle's `PeakEwma`; Mitzenmacher, "The Power of Two Choices").
 //!
-//! A slow answer counts at once, a fast one only slowly: an endpoint that stalls is left alone
-//! before requests pile up there. What is known of it fades with time, so that it is tried again.
+//! Slow answers count at once, fast ones only slowly: an endpoint that stalls is left alone before
+//! requests pile up there. What is known of it fades with time, so that it is tried again.
 
 use std::time::Duration;
 
@@ -20,11 +20,17 @@ const TIE: f64 = 0.7;
 /// Added to every average: among endpoints that answer at once, what differs is noise.
 const FLOOR_SECONDS: f64 = 0.005;
 
+/// First answers of an endpoint, until which it is taken for one that is not known: what a cold
+/// application needs for them says little of it.
+const FIRST_ANSWERS: u8 = 5;
+
 /// Moving average of an endpoint's time to answer. Times are since any start that is one for all.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Ewma {
     /// Seconds and when they were measured; `None` before the first answer.
     measured: Option<(f64, Duration)>,
+    /// Up to [`FIRST_ANSWERS`].
+    answers: u8,
 }
 
 impl Ewma {
@@ -32,23 +38,32 @@ impl Ewma {
     pub fn record(&mut self, rtt: Duration, now: Duration) {
         let rtt = rtt.as_secs_f64();
         let average = match self.measured {
-            Some((average, at)) if rtt < average => {
+            Some((average, at)) if rtt < average && self.answers >= FIRST_ANSWERS => {
                 let kept = kept(now.saturating_sub(at));
                 average * kept + rtt * (1.0 - kept)
             }
-            Some(_) | None => rtt,
+            // The best of the first ones.
+            Some((average, _)) if self.answers < FIRST_ANSWERS => average.min(rtt),
+            // One slow answer may be chance, a second one hardly.
+            Some((average, _)) => (average + rtt) / 2.0,
+            None => rtt,
         };
         // Workers' clocks are read before they report.
         let at = self.measured.map_or(now, |(_, at)| at.max(now));
         self.measured = Some((average, at));
+        self.answers = self.answers.saturating_add(1).min(FIRST_ANSWERS);
     }
 
     /// What one more request would cost beside the `pending` ones, in seconds of waiting.
     ///
-    /// Nothing at an endpoint that never answered and is idle, so that it is tried at once; with a
-    /// request outstanding it is taken for a slow one, so that it is not flooded.
+    /// Nothing at an endpoint that is not known and idle, so that it is tried at once; one that has
+    /// never answered is taken for a slow one while a request is outstanding, so that it is not
+    /// flooded.
     pub fn cost(&self, now: Duration, pending: usize) -> f64 {
         match self.measured {
+            Some((average, _)) if self.answers < FIRST_ANSWERS => {
+                (average + FLOOR_SECONDS) * pending as f64
+            }
             Some((average, at)) => {
                 let average = average * kept(now.saturating_sub(at));
                 (average + FLOOR_SECONDS) * (pending as f64 + 1.0)

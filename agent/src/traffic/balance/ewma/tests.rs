@@ -2,7 +2,7 @@ use std::{collections::HashSet, time::Duration};
 
 use proptest::prelude::*;
 
-use super::{DECAY, Ewma, RTT_DEFAULT, p2c, pick};
+use super::{DECAY, Ewma, FIRST_ANSWERS, FLOOR_SECONDS, RTT_DEFAULT, p2c, pick};
 
 const START: Duration = Duration::from_secs(1_000);
 
@@ -10,10 +10,17 @@ fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
 }
 
+/// An endpoint that is known.
 fn measured(rtt: Duration) -> Ewma {
     let mut ewma = Ewma::default();
-    ewma.record(rtt, START);
+    for _ in 0..FIRST_ANSWERS {
+        ewma.record(rtt, START);
+    }
     ewma
+}
+
+fn with_floor(seconds: f64) -> f64 {
+    seconds + FLOOR_SECONDS
 }
 
 fn near(a: f64, b: f64) -> bool {
@@ -21,30 +28,39 @@ fn near(a: f64, b: f64) -> bool {
 }
 
 #[test]
-fn a_peak_counts_at_once_and_fades() {
+fn peaks_count_at_once_and_fade() {
     let mut ewma = measured(ms(10));
-    assert!(near(ewma.cost(START, 0), 0.010));
-    ewma.record(ms(100), START);
-    assert!(near(ewma.cost(START, 0), 0.100));
+    assert!(near(ewma.cost(START, 0), with_floor(0.010)));
+    ewma.record(ms(110), START);
+    assert!(near(ewma.cost(START, 0), with_floor(0.060)));
     // A fast answer right after it says next to nothing; after a while, most.
     ewma.record(ms(10), START);
-    assert!(near(ewma.cost(START, 0), 0.100));
+    assert!(near(ewma.cost(START, 0), with_floor(0.060)));
     let later = START + DECAY;
     ewma.record(ms(10), later);
     let kept = (-1.0_f64).exp();
-    assert!(near(
-        ewma.cost(later, 0),
-        0.100 * kept + 0.010 * (1.0 - kept)
-    ));
+    let expected = 0.060 * kept + 0.010 * (1.0 - kept);
+    assert!(near(ewma.cost(later, 0), with_floor(expected)));
+}
+
+#[test]
+fn cold_answers_are_not_held_against_an_endpoint() {
+    let mut ewma = Ewma::default();
+    for rtt in [500, 80, 10, 12, 11] {
+        assert!(near(ewma.cost(START, 0), 0.0));
+        ewma.record(ms(rtt), START);
+    }
+    assert!(near(ewma.cost(START, 0), with_floor(0.010)));
 }
 
 #[test]
 fn pending_requests_cost_and_silence_forgives() {
     let ewma = measured(ms(10));
-    assert!(near(ewma.cost(START, 3), 0.040));
-    assert!(near(ewma.cost(START + DECAY, 0), 0.010 * (-1.0_f64).exp()));
+    assert!(near(ewma.cost(START, 3), 4.0 * with_floor(0.010)));
+    let faded = with_floor(0.010 * (-1.0_f64).exp());
+    assert!(near(ewma.cost(START + DECAY, 0), faded));
     // A clock that lags does not make it worse than it was.
-    assert!(near(ewma.cost(START - ms(5), 0), 0.010));
+    assert!(near(ewma.cost(START - ms(5), 0), with_floor(0.010)));
 }
 
 #[test]
