@@ -2,18 +2,20 @@
 //! goes from one hop to the next.
 
 use http::{
-    HeaderMap, HeaderName, HeaderValue, Method, Version,
-    header::{CONNECTION, CONTENT_LENGTH, HOST, TE, TRANSFER_ENCODING, UPGRADE},
+    HeaderMap, HeaderValue, Method, Version,
+    header::{CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING, UPGRADE},
     request::Parts,
     uri::{Authority, PathAndQuery},
 };
 
 use super::answer::Refusal;
-use crate::{telemetry::Reason, transport::limits::URI_BYTES_MAX};
+use crate::{
+    telemetry::Reason,
+    traffic::hop::{self, names_in},
+    transport::limits::URI_BYTES_MAX,
+};
 
-const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
-const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
-const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+pub(super) use hop::strip as strip_hop_by_hop;
 
 /// What the client wants the connection to become, with a 101 or a CONNECT.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -143,49 +145,6 @@ fn becomes(parts: &Parts) -> Result<Option<Become>, Refusal> {
     };
     let only_http2 = names_in(&parts.headers, UPGRADE).all(is_http2);
     Ok((!only_http2).then(|| Become::Upgrade(upgrade.clone())))
-}
-
-fn names_in(headers: &HeaderMap, field: HeaderName) -> impl Iterator<Item = &str> {
-    let lines = headers.get_all(field).into_iter();
-    lines
-        .filter_map(|line| line.to_str().ok())
-        .flat_map(|line| line.split(','))
-        .map(str::trim)
-}
-
-/// RFC 9110 §7.6.1. `te: trailers` stays: gRPC asks for it.
-pub(super) fn strip_hop_by_hop(headers: &mut HeaderMap) {
-    if headers.contains_key(CONNECTION) {
-        let named: Vec<HeaderName> = names_in(headers, CONNECTION)
-            .filter_map(|name| name.parse().ok())
-            // Who names these means something else than a hop.
-            .filter(|name| *name != HOST && *name != CONTENT_LENGTH && *name != TE)
-            .collect();
-        for name in named {
-            headers.remove(name);
-        }
-        headers.remove(CONNECTION);
-    }
-    for name in [
-        KEEP_ALIVE,
-        PROXY_CONNECTION,
-        TRANSFER_ENCODING,
-        UPGRADE,
-        HTTP2_SETTINGS,
-    ] {
-        headers.remove(name);
-    }
-    if let Some(te) = headers.get(TE) {
-        let trailers = te.to_str().is_ok_and(|te| {
-            te.split(',')
-                .any(|coding| coding.trim().eq_ignore_ascii_case("trailers"))
-        });
-        if trailers {
-            headers.insert(TE, HeaderValue::from_static("trailers"));
-        } else {
-            headers.remove(TE);
-        }
-    }
 }
 
 #[cfg(test)]
