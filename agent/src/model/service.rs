@@ -65,7 +65,8 @@ pub struct ServiceState {
 /// Where a connection to one port of a service can go.
 #[derive(Debug, Default)]
 pub struct EndpointSet {
-    /// Ready ones first; of the rest only those that still serve while terminating.
+    /// Ready ones first; of the rest only those that still serve while terminating. Of both, IPv4
+    /// before IPv6.
     pub endpoints: Vec<Endpoint>,
     /// How many of `endpoints`, from the front, are ready.
     pub ready: usize,
@@ -113,21 +114,32 @@ impl EndpointSet {
         }
     }
 
-    /// What may be dialled: the ready ones, or while none is, those that still serve
-    /// (kube-proxy's rule, KEP-1669).
-    pub fn usable(&self) -> &[Endpoint] {
-        if self.ready > 0 {
-            &self.endpoints[..self.ready]
-        } else {
-            &self.endpoints
-        }
+    /// What may be dialled by a client that dialled an address of this family: the ready ones, or
+    /// while none is, those that still serve (kube-proxy's rule, KEP-1669). An application then
+    /// sees its client's own address; where the family has none, the other one's are better than
+    /// nothing.
+    pub fn usable(&self, ipv6: bool) -> &[Endpoint] {
+        let (ready, draining) = self.endpoints.split_at(self.ready);
+        let of_family = |endpoints: &'_ [Endpoint]| {
+            let at = endpoints.partition_point(|endpoint| !endpoint.address.is_ipv6());
+            if ipv6 { at..endpoints.len() } else { 0..at }
+        };
+        let (of_ready, of_draining) = (&ready[of_family(ready)], &draining[of_family(draining)]);
+        [of_ready, of_draining, ready, draining]
+            .into_iter()
+            .find(|endpoints| !endpoints.is_empty())
+            .unwrap_or_default()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.endpoints.is_empty()
     }
 }
 
 impl EndpointSet {
     /// Up to `count` different usable endpoints, beginning with whose turn it is.
-    pub fn round_robin(&self, count: usize) -> Vec<Endpoint> {
-        let usable = self.usable();
+    pub fn round_robin(&self, ipv6: bool, count: usize) -> Vec<Endpoint> {
+        let usable = self.usable(ipv6);
         if usable.is_empty() {
             return Vec::new();
         }

@@ -16,7 +16,7 @@ use crate::model::{
 pub struct Resolved<'s> {
     pub service: &'s Arc<ServiceState>,
     pub port: &'s ServicePort,
-    /// [`EndpointSet::usable`] is not empty.
+    /// Not empty.
     pub endpoints: &'s Arc<EndpointSet>,
 }
 
@@ -89,7 +89,7 @@ pub fn of_service<'s>(
                 service: name.clone(),
                 port,
             })?;
-    if endpoints.usable().is_empty() {
+    if endpoints.is_empty() {
         return Err(Unresolved::NoEndpoint(name.clone()));
     }
     Ok(Resolved {

@@ -183,6 +183,7 @@ pub fn explain(snapshot: &Snapshot, question: &Question) -> Explanation {
             outcomes: Vec::new(),
         },
         grpc: is_grpc(&question.headers),
+        ipv6: client::dials_ipv6(snapshot, &question.from, &destination, &question.to.host),
     };
     if let Some(why) = client::left_alone(snapshot, question, &destination) {
         asking.certainly(Outcome::LeftAlone { why });
@@ -259,6 +260,8 @@ struct Asking<'a> {
     question: &'a Question,
     explanation: Explanation,
     grpc: bool,
+    /// The family of the address that is dialled.
+    ipv6: bool,
 }
 
 /// What an agent takes a connection for (`proxy/l4/outbound.rs`, `Arrival::first`).
@@ -499,6 +502,7 @@ impl Asking<'_> {
         Backends {
             snapshot: self.snapshot,
             question: self.question,
+            ipv6: self.ipv6,
         }
     }
 
@@ -611,9 +615,11 @@ fn headless(service: &ServiceState, port: u16) -> EndpointSet {
     let mut addresses: Vec<_> = service
         .endpoints
         .iter()
-        .flat_map(|set| set.usable())
+        // What DNS answers with.
+        .flat_map(|set| set.endpoints.get(..set.ready).unwrap_or_default())
         .map(|endpoint| endpoint.address)
         .collect();
+    // IPv4 first, as in every set.
     addresses.sort();
     addresses.dedup();
     EndpointSet {

@@ -61,6 +61,11 @@ pub const READ_BYTES_MAX: usize = 256 << 10;
 pub const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
 /// A request's line and fields together, in HTTP/1.1 and as HTTP/2 counts it.
 pub const HEADER_BYTES_MAX: usize = 64 << 10;
+/// What of a longer head HTTP/2 reads before it gives up; up to here it is answered with a reason.
+pub const HEADER_LIST_BYTES_MAX: u32 = 256 << 10;
+/// What is read of a client that still sends when its answer is complete, and for how long.
+pub const LINGER_BYTES_MAX: usize = 1 << 20;
+pub const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
 /// Fields of a request's or an answer's head.
 pub const HEADERS_MAX: usize = 128;
 /// A request's target; longer ones get 414.

@@ -117,7 +117,7 @@ fn rule(resolved: &ResolvedRule) -> Value {
             value
         });
     json!({
-        "route": format!("{} {}", resolved.route.kind.as_str(), resolved.route_label),
+        "route": *resolved.route_label,
         "rule": *resolved.rule_label,
         "filters": filters(&rule.filters),
         "backends": backends.collect::<Value>(),

@@ -154,7 +154,7 @@ impl Routes {
                 .map(|mirror| self.refusal(route, &mirror.backend))
                 .collect(),
             weights: backends().map(|backend| u64::from(backend.weight)).sum(),
-            route_label: route.name.to_string().into(),
+            route_label: format!("{}/{}", route.kind.as_str(), route.name).into(),
             rule_label: name.unwrap_or_else(|| index.to_string().into()),
             route: Arc::clone(route),
             index,

@@ -208,11 +208,12 @@ fn gather(
         }
     }
     let ready = endpoints.len();
-    endpoints.extend(
-        draining
-            .into_iter()
-            .filter(|endpoint| seen.insert(*endpoint)),
-    );
+    draining.retain(|endpoint| seen.insert(*endpoint));
+    endpoints.extend(draining);
+    for part in [0..ready, ready..endpoints.len()] {
+        // Mostly in order: the slices of one family come one after the other.
+        endpoints[part].sort_by_key(|endpoint| endpoint.address.is_ipv6());
+    }
     if before.ready == ready && before.endpoints == endpoints {
         return Arc::clone(before);
     }

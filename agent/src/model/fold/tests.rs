@@ -267,7 +267,7 @@ fn endpoints_come_from_all_slices_ready_ones_first() {
         by_vip,
         snapshot.service(&name("shop/web")).unwrap()
     ));
-    assert_eq!(by_vip.endpoints[0].usable().len(), 2);
+    assert_eq!(by_vip.endpoints[0].usable(false).len(), 2);
 
     // A slice can come to belong to another service.
     let moved = slice("shop/web-2", "api", [endpoint("10.0.0.3", ready)]);

@@ -412,7 +412,9 @@ fn candidates(
     if let Some(service) = service {
         record.info_mut().service = Some(Arc::clone(service));
     }
-    Ok(resolved?.endpoints.round_robin(ENDPOINTS_TRIED_MAX))
+    Ok(resolved?
+        .endpoints
+        .round_robin(dialled.is_ipv6(), ENDPOINTS_TRIED_MAX))
 }
 
 impl From<Unresolved> for Failure {

@@ -10,7 +10,7 @@ use foldhash::fast::RandomState;
 use tokio::time::Instant;
 
 use crate::{
-    model::service::{Endpoint, EndpointSet},
+    model::service::Endpoint,
     traffic::balance::ewma::{self, Ewma},
 };
 
@@ -56,9 +56,8 @@ impl Balancer {
         x.wrapping_mul(0x2545_F491_4F6C_DD1D)
     }
 
-    /// The better of two usable endpoints, less those that were tried already.
-    pub(super) fn choose(&self, set: &EndpointSet, tried: &[Endpoint]) -> Option<Endpoint> {
-        let usable = set.usable();
+    /// The better of two of these endpoints, less those that were tried already.
+    pub(super) fn choose(&self, usable: &[Endpoint], tried: &[Endpoint]) -> Option<Endpoint> {
         if tried.is_empty() {
             return match usable {
                 [] => None,

@@ -2,7 +2,7 @@
 //! goes from one hop to the next.
 
 use http::{
-    HeaderMap, HeaderValue, Method, Version,
+    HeaderMap, HeaderName, HeaderValue, Method, Version,
     header::{CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING, UPGRADE},
     request::Parts,
     uri::{Authority, PathAndQuery},
@@ -12,7 +12,7 @@ use super::answer::Refusal;
 use crate::{
     telemetry::Reason,
     traffic::hop::{self, names_in},
-    transport::limits::URI_BYTES_MAX,
+    transport::limits::{HEADER_BYTES_MAX, HEADERS_MAX, URI_BYTES_MAX},
 };
 
 pub(super) use hop::strip as strip_hop_by_hop;
@@ -35,12 +35,25 @@ pub(super) struct Checked {
 /// Refuses what is not valid and takes away what was meant for this hop alone. hyper has refused
 /// what breaks the framing already.
 pub(super) fn check(parts: &mut Parts) -> Result<Checked, Refusal> {
+    size(&parts.headers)?;
     let authority = authority(parts)?;
     target(parts)?;
     framing(&parts.headers)?;
     let becomes = becomes(parts)?;
     strip_hop_by_hop(&mut parts.headers);
     Ok(Checked { authority, becomes })
+}
+
+/// HTTP/1.1 is held to this while it is read; HTTP/2 reads some more, to be able to say why.
+fn size(headers: &HeaderMap) -> Result<(), Refusal> {
+    let of = |(name, value): (&HeaderName, &HeaderValue)| name.as_str().len() + value.len() + 4;
+    let too_large =
+        headers.len() > HEADERS_MAX || headers.iter().map(of).sum::<usize>() > HEADER_BYTES_MAX;
+    if !too_large {
+        return Ok(());
+    }
+    let detail = format!("more than {HEADERS_MAX} fields or {HEADER_BYTES_MAX} bytes");
+    Err(Refusal::new(Reason::HeadersTooLarge, detail))
 }
 
 fn bad(detail: &'static str) -> Refusal {
@@ -145,6 +158,14 @@ fn becomes(parts: &Parts) -> Result<Option<Become>, Refusal> {
     };
     let only_http2 = names_in(&parts.headers, UPGRADE).all(is_http2);
     Ok((!only_http2).then(|| Become::Upgrade(upgrade.clone())))
+}
+
+/// [`strip_hop_by_hop`] of an answer. A `Content-Length` beside a coding is a lie (RFC 9112 §6.3).
+pub(super) fn strip_answer(headers: &mut HeaderMap) {
+    if headers.contains_key(TRANSFER_ENCODING) {
+        headers.remove(CONTENT_LENGTH);
+    }
+    strip_hop_by_hop(headers);
 }
 
 #[cfg(test)]

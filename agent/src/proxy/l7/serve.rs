@@ -9,7 +9,10 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::rt::TokioIo;
-use tokio::io::AsyncWriteExt as _;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    time::timeout,
+};
 
 use super::{
     answer::{self, Asker, Refusal},
@@ -136,33 +139,51 @@ async fn http1<H: Handler>(
     };
     let parts = connection.into_parts();
     let mut wire = parts.io.into_inner();
-    match ended {
-        Ended::Told(Reason::HeaderTimeout) => {
+    match (ended, watch.refused()) {
+        (Ended::Told(Reason::HeaderTimeout), _) => {
             let detail = format!("no complete head within {HEADER_TIMEOUT:?}");
             refuse_unread(&mut wire, &*handler, Reason::HeaderTimeout, detail).await;
         }
-        Ended::Told(_) => wire.reset(),
-        Ended::Http(Ok(())) => {
+        (Ended::Told(_), _) => wire.reset(),
+        (Ended::Http(ended), Some(status)) => {
+            let reason = match status {
+                StatusCode::URI_TOO_LONG => Reason::UriTooLong,
+                StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => Reason::HeadersTooLarge,
+                _ => Reason::BadRequest,
+            };
+            let why = ended.err().map(|error| error.to_string());
+            let why = why.unwrap_or_else(|| "not a valid request".to_owned());
+            refuse_unread(&mut wire, &*handler, reason, why).await;
+        }
+        (Ended::Http(Ok(())), None) => {
             let upgraded = turns.borrow_mut().take();
             match upgraded {
                 Some(upgraded) => upgraded.run(wire, parts.read_buf, registered).await,
-                None => {
-                    let _ = wire.shutdown().await;
-                }
+                None => linger(&mut wire).await,
             }
         }
-        Ended::Http(Err(error)) => match watch.refused() {
-            Some(status) => {
-                let reason = match status {
-                    StatusCode::URI_TOO_LONG => Reason::UriTooLong,
-                    StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => Reason::HeadersTooLarge,
-                    _ => Reason::BadRequest,
-                };
-                refuse_unread(&mut wire, &*handler, reason, error.to_string()).await;
-            }
-            None => tracing::trace!(%error, "a connection ended"),
-        },
+        (Ended::Http(Err(error)), None) => tracing::trace!(%error, "a connection ended"),
     }
+}
+
+/// Closes, and reads what still comes for a while: a close with bytes unread is a reset, which
+/// may take the answer away from a client that is still sending (RFC 9112 §9.6).
+async fn linger(wire: &mut Wire) {
+    let read_on = async {
+        wire.shutdown().await?;
+        let mut left = LINGER_BYTES_MAX;
+        let mut scratch = [0; 4096];
+        while left > 0 {
+            match wire.read(&mut scratch).await? {
+                0 => break,
+                length => left = left.saturating_sub(length),
+            }
+        }
+        Ok::<(), std::io::Error>(())
+    };
+    // In a box: a buffer that few connections need is not carried by all. A peer that is gone is
+    // as good as one that has read everything.
+    let _ = timeout(LINGER_TIMEOUT, Box::pin(read_on)).await;
 }
 
 enum Ended {
@@ -178,12 +199,10 @@ async fn refuse_unread<H: Handler>(wire: &mut Wire, handler: &H, reason: Reason,
         of_the_mesh: handler.of_the_mesh(),
     };
     let response = answer::refuse(&refusal, asker);
-    let written = async {
-        wire.write_all(&answer::to_bytes(response)).await?;
-        wire.shutdown().await
-    };
     // The peer may be gone, which is as good.
-    let _ = tokio::time::timeout(HEADER_TIMEOUT, written).await;
+    let bytes = answer::to_bytes(response);
+    let _ = timeout(HEADER_TIMEOUT, wire.write_all(&bytes)).await;
+    linger(wire).await;
     handler.broken(reason, detail);
 }
 
@@ -206,7 +225,7 @@ async fn http2<H: Handler>(
         .initial_stream_window_size(APP_STREAM_WINDOW_BYTES)
         .initial_connection_window_size(APP_CONNECTION_WINDOW_BYTES)
         .max_concurrent_streams(APP_STREAMS_MAX)
-        .max_header_list_size(u32::try_from(HEADER_BYTES_MAX).unwrap_or(u32::MAX))
+        .max_header_list_size(HEADER_LIST_BYTES_MAX)
         .max_pending_accept_reset_streams(PENDING_RESETS_MAX)
         .max_send_buf_size(STREAM_SEND_BUFFER_BYTES)
         .serve_connection(TokioIo::new(wire), service);

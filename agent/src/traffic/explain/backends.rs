@@ -47,8 +47,10 @@ pub struct BackendPlan {
     pub filters: Vec<String>,
     /// HTTP/2 is spoken to it whatever the client speaks.
     pub http2: bool,
-    /// Endpoints that may be dialled: the ready ones, or while none is, those that still serve.
+    /// Endpoints that may be dialled: those of the family that was dialled, if there are any; the
+    /// ready ones, or while none is, those that still serve.
     pub usable: usize,
+    /// Ready ones of both families.
     pub ready: usize,
     /// The first [`ENDPOINTS_SHOWN_MAX`] of those that may be dialled.
     pub endpoints: Vec<EndpointPlan>,
@@ -100,6 +102,8 @@ pub(super) type Planned = (BackendPlan, Result<(), Unresolved>);
 pub(super) struct Backends<'a> {
     pub(super) snapshot: &'a Snapshot,
     pub(super) question: &'a Question,
+    /// The family of the address that is dialled.
+    pub(super) ipv6: bool,
 }
 
 impl Backends<'_> {
@@ -179,7 +183,7 @@ impl Backends<'_> {
             .index
             .and_then(|index| backend::of_rule(self.snapshot, rule, index).ok());
         let pinned = token.zip(resolved).and_then(|(token, resolved)| {
-            affinity::endpoint_of(token, resolved.endpoints.usable())
+            affinity::endpoint_of(token, &resolved.endpoints.endpoints)
         });
         let Some(pinned) = pinned else { return };
         let pinned = EndpointPlan {
@@ -211,9 +215,10 @@ impl Backends<'_> {
     }
 
     fn show(&self, plan: &mut BackendPlan, set: &EndpointSet) {
-        plan.usable = set.usable().len();
+        let usable = set.usable(self.ipv6);
+        plan.usable = usable.len();
         plan.ready = set.ready;
-        let shown = set.usable().iter().take(ENDPOINTS_SHOWN_MAX);
+        let shown = usable.iter().take(ENDPOINTS_SHOWN_MAX);
         plan.endpoints = shown.map(|endpoint| self.endpoint(*endpoint)).collect();
     }
 

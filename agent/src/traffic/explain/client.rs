@@ -123,6 +123,27 @@ pub(super) fn left_alone(
     None
 }
 
+/// Whether the client would dial an IPv6 address: the first of the destination's that is of one of
+/// its own families. It is its resolver's word where there are both.
+pub(super) fn dials_ipv6(
+    snapshot: &Snapshot,
+    client: &Client,
+    destination: &Destination,
+    host: &str,
+) -> bool {
+    if let Ok(ip) = host.parse::<IpAddr>() {
+        return ip.to_canonical().is_ipv6();
+    }
+    let Destination::Service(service) = destination else {
+        return false;
+    };
+    let own = workload(snapshot, client).map(|workload| workload.pod.own_ips());
+    let mut vips = service.service.vips.iter();
+    let fits =
+        |vip: &&IpAddr| own.is_none_or(|own| own.iter().any(|own| own.is_ipv6() == vip.is_ipv6()));
+    vips.find(fits).is_some_and(IpAddr::is_ipv6)
+}
+
 /// Its cause, what to do about it, and who would not let it in.
 fn not_enrolled(snapshot: &Snapshot, client: &Workload, destination: &Destination) -> String {
     let pod = &client.pod;
@@ -171,7 +192,7 @@ fn strict_pods(snapshot: &Snapshot, destination: &Destination) -> Vec<String> {
         Destination::Service(service) | Destination::Headless(service) => {
             let sets = service.endpoints.iter();
             let mut names: Vec<String> = sets
-                .flat_map(|set| set.usable())
+                .flat_map(|set| &set.endpoints)
                 .filter_map(|endpoint| {
                     let workload = snapshot.workload_by_ip(endpoint.address)?;
                     refuses(workload, endpoint.port).then(|| workload.pod.name.to_string())

@@ -95,21 +95,29 @@ impl Pool {
         key: &PoolKey,
         dialler: &Dialler,
     ) -> Result<(Rc<Tunnel>, bool), TunnelError> {
-        let (best, spread) = {
-            let entries = self.shared.entries.borrow();
-            match entries.get(key) {
-                Some(entry) => (entry.least_loaded(), entry.wants_spread()),
-                None => (None, false),
+        let mut warm = true;
+        loop {
+            let (best, spread) = {
+                let entries = self.shared.entries.borrow();
+                match entries.get(key) {
+                    Some(entry) => (entry.least_loaded(), entry.wants_spread()),
+                    None => (None, false),
+                }
+            };
+            if let Some(tunnel) = best {
+                if spread {
+                    // In the background: this stream does not wait for it.
+                    self.start(key, dialler).map(drop).or_else(ignore_limit)?;
+                }
+                return Ok((tunnel, warm));
             }
-        };
-        match best {
-            Some(tunnel) if spread => {
-                // In the background: this stream does not wait for it.
-                self.start(key, dialler).map(drop).or_else(ignore_limit)?;
-                Ok((tunnel, true))
+            // In a box: a warm tunnel is the rule, and its users need not carry the dial. Others
+            // may have waited for the same one, and filled it by now: then there is another turn.
+            let fresh = Box::pin(self.dial(key, dialler)).await?;
+            warm = false;
+            if fresh.has_room() {
+                return Ok((fresh, warm));
             }
-            Some(tunnel) => Ok((tunnel, true)),
-            None => Ok((self.dial(key, dialler).await?, false)),
         }
     }
 

@@ -210,7 +210,7 @@ fn each_kind_has_its_place() {
     ]);
     let table = table(&snapshot, "shop/web", 80, "any").unwrap();
     let tcp = table.tcp.as_ref().unwrap();
-    assert_eq!((&*tcp.route_label, tcp.index), ("shop/older", 0));
+    assert_eq!((&*tcp.route_label, tcp.index), ("TCPRoute/shop/older", 0));
     assert_eq!((table.grpc.len(), table.http.len()), (2, 2));
     let tls: Vec<(&str, &str)> = table
         .tls

@@ -73,7 +73,7 @@ fn what_is_for_this_hop_goes_no_further() {
             .header("x-kept", "1")
     });
     check(&mut parts).unwrap();
-    let mut left: Vec<&str> = parts.headers.keys().map(http::HeaderName::as_str).collect();
+    let mut left: Vec<&str> = parts.headers.keys().map(HeaderName::as_str).collect();
     left.sort_unstable();
     assert_eq!(left, ["host", "te", "x-kept"]);
     assert_eq!(parts.headers["te"], "trailers");
