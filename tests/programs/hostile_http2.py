@@ -54,11 +54,11 @@ def client_frames(kind):
             yield frame(CONTINUATION, 0, 1)
     elif kind == "settings":
         for _ in range(FLOOD):
-            yield frame(SETTINGS, 0, 0, struct.pack(">HI", 4, 65535)) * 20
+            yield frame(SETTINGS, 0, 0, struct.pack(">HI", 4, 65535)) * 4
         yield headers(1, REQUEST)
     elif kind == "ping":
         for _ in range(FLOOD):
-            yield frame(PING, 0, 0, b"12345678") * 20
+            yield frame(PING, 0, 0, b"12345678") * 4
         yield headers(1, REQUEST)
     elif kind == "headers-list":
         block = REQUEST + b"".join(literal(b"x-%04d" % n, b"y" * 100) for n in range(2000))

@@ -64,8 +64,10 @@ pub const HEADER_BYTES_MAX: usize = 64 << 10;
 /// What of a longer head HTTP/2 reads before it gives up; up to here it is answered with a reason.
 pub const HEADER_LIST_BYTES_MAX: u32 = 256 << 10;
 /// What is read of a client that still sends when its answer is complete, and for how long.
-pub const LINGER_BYTES_MAX: usize = 1 << 20;
+pub const LINGER_BYTES_MAX: usize = 16 << 20;
 pub const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long a request's body waits for the application's 100 (Continue): as long as clients do.
+pub const CONTINUE_TIMEOUT: Duration = Duration::from_secs(1);
 /// Fields of a request's or an answer's head.
 pub const HEADERS_MAX: usize = 128;
 /// A request's target; longer ones get 414.

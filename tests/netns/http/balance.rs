@@ -104,3 +104,34 @@ fn an_endpoint_that_is_drained_costs_no_request() {
     let before = by_server(&answers);
     assert!(before["v2"] > before["v1"], "{before:?}");
 }
+
+/// Applications close idle connections without a word, often at the moment when the next request is on
+/// its way: what was warm a moment ago is no reason for an error (RFC 9112 §9.3.1).
+#[test]
+fn a_warm_connection_that_is_gone_costs_no_request() {
+    let shop = Shop::new();
+    let text = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
+    let app = shop.v1.serve(&format!("canned:{text}"), 9090);
+    let port = |name: &str| shop.mesh.new_service(name).port(80, 9090, "http");
+    let web = port("closes").of(&[&shop.v1]);
+    shop.mesh.start_agents();
+
+    for client in shop.clients() {
+        let answers = ask(client, &web, "GET /").times(200).send_all();
+        let bad = answers.iter().find(|answer| answer.status != 200);
+        assert!(bad.is_none(), "{bad:?}");
+    }
+    assert!(app.count("head") >= 400);
+    // One that dies and comes back is found again at once.
+    drop(app);
+    for client in shop.clients() {
+        let answer = ask(client, &web, "GET /").send();
+        assert!(matches!(answer.status, 502 | 503), "{answer:?}");
+    }
+    let _app = shop.v1.serve(&format!("canned:{text}"), 9090);
+    for client in shop.clients() {
+        assert_eq!(ask(client, &web, "GET /").send().status, 200);
+    }
+    shop.mesh
+        .expect_requests(&shop.far, &shop.v1, 200, &[], 200);
+}

@@ -1,7 +1,10 @@
 //! Which traffic a route is for: addresses, ports, names, namespaces, sections.
 
 use serde_json::json;
-use weir_tests::manifests::{self, backend, parent};
+use weir_tests::{
+    hbone,
+    manifests::{self, backend, parent},
+};
 
 use super::{Shop, all_to, ask, outcome, to};
 
@@ -17,6 +20,7 @@ fn the_service_dialled_decides_and_not_the_host() {
     let other = shop.service("other");
     shop.mesh.start_agents();
 
+    let sniffer = shop.mesh.sniff();
     for client in shop.clients() {
         for host in [
             "web",
@@ -24,7 +28,8 @@ fn the_service_dialled_decides_and_not_the_host() {
             "v2.shop",
             "example.org:81",
         ] {
-            let answer = ask(client, &web, "GET /").host(host).send();
+            let line = "GET / x-secret:the-secret";
+            let answer = ask(client, &web, line).host(host).send();
             assert!(answer.is_from("v1"), "{answer:?}");
             assert_eq!(answer.report()["host"], host);
             assert_eq!(answer.header("x-v1"), None);
@@ -40,6 +45,10 @@ fn the_service_dialled_decides_and_not_the_host() {
             .send_all();
         assert!(plain.iter().any(|answer| answer.is_from("v2")));
     }
+    // Encrypted between nodes, and on no wire at all within one.
+    let frames = sniffer.stop();
+    assert!(frames.has_client_hello_to(hbone::PORT));
+    assert!(!frames.contain(b"the-secret") && frames.bytes_to_port(8080) == 0);
     // The client is who the application sees.
     let answer = ask(&shop.far, &web, "GET /").send();
     let peer = answer.report()["peer"].to_string();

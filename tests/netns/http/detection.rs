@@ -106,6 +106,8 @@ fn other_protocols_are_not_delayed_through_an_undeclared_port() {
         // Bytes that begin no known protocol, and ones that begin like HTTP and are not.
         for text in [
             "\u{1}\u{2}binary",
+            "PING\r\n",
+            "USER ada\r\n",
             "GETTING on",
             "PRI nothing",
             "EHLO a\r\n",

@@ -179,7 +179,9 @@ fn a_thousand_slow_streams_cost_bounded_memory() {
     });
     let run = load.finish().expect_ok();
     assert!(run.contains("1000 succeeded, 0 failed, 0 errored"), "{run}");
-    assert!(open > 900, "no more than {open} at once");
+    let connections = shop.apps[0].count("accepted");
+    let told = || format!("no more than {open} at once over {connections} connections:\n{run}");
+    assert!(open > 900, "{}", told());
     assert!(most < 64 * MIB, "grown by {} MiB", most / MIB);
 }
 

@@ -5,7 +5,7 @@ use weir_tests::{Answer, Pod, ServiceHandle};
 
 use super::{Shop, ask};
 
-const USERS: usize = 12;
+const USERS: usize = 20;
 
 fn rules(v1: u32, v2: u32, kind: &str) -> Value {
     json!([{
@@ -66,7 +66,7 @@ fn a_session_stays_with_its_version_while_the_weights_change() {
         let users: Vec<_> = (0..USERS)
             .map(|number| User::new(shop.clients()[number % 2], service, kind))
             .collect();
-        // Both versions have some: 2 to the -11 otherwise.
+        // Both versions have some: 2 to the -19 otherwise.
         for version in ["v1", "v2"] {
             assert!(users.iter().any(|user| user.server == version), "{version}");
         }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::json;
 use weir_tests::eventually;
 
 use super::{Shop, all_to, ask, seen};
@@ -50,24 +50,19 @@ fn each_request_is_counted_and_logged() {
     let entry = |method: &str| {
         eventually("an entry of the access log", Duration::from_secs(5), || {
             let log = agent.access_log();
-            let found = log.iter().find(|entry| {
-                entry["method"] == method && entry["source"]["workload"] == "far"
-                    || entry["method"] == method && entry.to_string().contains("far")
-            });
+            let found = log
+                .iter()
+                .find(|entry| entry["method"] == method && entry["source_workload"] == "far");
             found.cloned().ok_or(log)
         })
     };
     let (get, post) = (entry("GET"), entry("POST"));
-    assert!(get.to_string().contains("/ok"), "{get}");
-    let code = |entry: &Value| entry["response_code"].as_u64().or(entry["status"].as_u64());
-    assert_eq!(
-        (code(&get), code(&post)),
-        (Some(200), Some(503)),
-        "{get} {post}"
-    );
+    let codes = (&get["response_code"], &post["response_code"]);
+    assert_eq!(codes, (&json!(200), &json!(503)));
     assert_eq!(get["reason"], "ok", "{get}");
-    // What the rule is called.
-    assert!(get.to_string().contains("HTTPRoute/shop/web"), "{get}");
+    // Without the query, which may carry a secret.
+    assert_eq!(get["path"], "/ok", "{get}");
+    assert_eq!(get["route"], "HTTPRoute/shop/web", "{get}");
 }
 
 /// The reason of Weir's own answers is in the header, the log and the metrics alike.

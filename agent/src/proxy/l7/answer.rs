@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 
-use super::body::Body;
+use super::body::{Body, Received};
 use crate::telemetry::Reason;
 
 /// Why Weir answered in the application's place. Never passed on from an application.
@@ -26,6 +26,28 @@ impl Refusal {
     }
 }
 
+impl Refusal {
+    /// Where the client broke its own request, that is the reason for all that followed.
+    pub(super) fn or_broken(self, received: Option<&Received>) -> Self {
+        match received.is_some_and(Received::is_broken) {
+            true => Self::new(Reason::BadRequest, "the request's body broke off"),
+            false => self,
+        }
+    }
+
+    /// What follows on the connection may be something else than it seems.
+    fn ends_the_connection(&self) -> bool {
+        matches!(
+            self.reason,
+            Reason::BadRequest | Reason::UriTooLong | Reason::HeadersTooLarge
+        )
+    }
+}
+
+/// Marks an answer after which an HTTP/1.1 connection is closed.
+#[derive(Clone, Copy)]
+pub(super) struct Last;
+
 /// Who asks, as far as the answer depends on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Asker {
@@ -41,6 +63,9 @@ pub(super) fn refuse(refusal: &Refusal, asker: Asker) -> Response<Body> {
     } else {
         plain(refusal, status, asker.of_the_mesh)
     };
+    if refusal.ends_the_connection() {
+        response.extensions_mut().insert(Last);
+    }
     if asker.of_the_mesh {
         let reason = HeaderValue::from_static(refusal.reason.as_str());
         response.headers_mut().insert(REASON, reason);

@@ -111,6 +111,11 @@ impl Balancer {
 }
 
 impl InFlight {
+    /// Only now the endpoint gets the request: what dialling took says nothing of its load.
+    pub(super) fn connected(&mut self) {
+        self.began = Instant::now();
+    }
+
     pub(super) fn answered(&mut self) {
         if !self.answered {
             self.answered = true;

@@ -21,6 +21,7 @@ use crate::{
 
 use super::{
     balance::InFlight,
+    expect::Waiting,
     mirror::{Mirrored, Mirroring},
     pool::Lease,
     send::Pumping,
@@ -38,6 +39,8 @@ pub(in crate::proxy) enum Body {
     Peer(RecvStream),
     /// A request's, whose bytes are counted.
     Counted(Box<Counted>),
+    /// A request's, until the application wants it.
+    Waiting(Box<Waiting>),
     /// A request's, with its copies for mirrors.
     Mirroring(Box<Mirroring>),
     /// Such a copy.
@@ -89,22 +92,40 @@ impl Body {
     }
 
     /// Counts what passes; a body that is not there costs nothing.
-    pub(super) fn counted(self) -> (Self, Option<Rc<Cell<u64>>>) {
+    pub(super) fn counted(self) -> (Self, Option<Rc<Received>>) {
         if matches!(self, Self::Empty) {
             return (self, None);
         }
-        let bytes = Rc::new(Cell::new(0));
+        let received = Rc::new(Received::default());
         let counted = Counted {
             body: self,
-            bytes: Rc::clone(&bytes),
+            received: Rc::clone(&received),
         };
-        (Self::Counted(Box::new(counted)), Some(bytes))
+        (Self::Counted(Box::new(counted)), Some(received))
     }
 }
 
 pub(in crate::proxy) struct Counted {
     body: Body,
-    bytes: Rc<Cell<u64>>,
+    received: Rc<Received>,
+}
+
+/// What has come of a request's body.
+#[derive(Default)]
+pub(super) struct Received {
+    bytes: Cell<u64>,
+    broken: Cell<bool>,
+}
+
+impl Received {
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes.get()
+    }
+
+    /// The client broke it, by bad framing or by going away: whatever else failed, failed for that.
+    pub(super) fn is_broken(&self) -> bool {
+        self.broken.get()
+    }
 }
 
 /// What an answer's body holds until its end.
@@ -112,7 +133,7 @@ pub(in crate::proxy) struct Answer {
     pub(super) body: Body,
     pub(super) record: Option<RequestRecord>,
     /// Bytes of the request's body, which may still be on their way.
-    pub(super) received: Option<Rc<Cell<u64>>>,
+    pub(super) received: Option<Rc<Received>>,
     /// When the whole answer must have been passed on, and what it means that it was not.
     pub(super) deadline: Option<(Pin<Box<Sleep>>, Reason)>,
     /// What the upstream's connection needs to know of the end.
@@ -148,7 +169,7 @@ impl Answer {
     fn end(&mut self, reason: Reason, detail: Option<String>) {
         if let Some(record) = self.record.take() {
             if let Some(received) = &self.received {
-                record.received(received.get());
+                record.received(received.bytes());
             }
             let reason = self.failed.filter(|_| reason.is_ok()).unwrap_or(reason);
             record.finish(reason, detail.map(Into::into));
@@ -239,12 +260,18 @@ impl hyper::body::Body for Body {
             Self::Peer(stream) => poll_peer(stream, cx),
             Self::Counted(counted) => {
                 let polled = ready!(Pin::new(&mut counted.body).poll_frame(cx));
-                if let Some(Ok(frame)) = &polled {
-                    let length = frame.data_ref().map_or(0, Bytes::len);
-                    counted.bytes.set(counted.bytes.get() + length as u64);
+                let received = &counted.received;
+                match &polled {
+                    Some(Ok(frame)) => {
+                        let length = frame.data_ref().map_or(0, Bytes::len);
+                        received.bytes.set(received.bytes.get() + length as u64);
+                    }
+                    Some(Err(_)) => received.broken.set(true),
+                    None => {}
                 }
                 Poll::Ready(polled)
             }
+            Self::Waiting(body) => body.poll(cx),
             Self::Mirroring(body) => body.poll(cx),
             Self::Mirrored(body) => body.poll(cx),
             Self::Answer(answer) => answer.poll(cx),
@@ -258,6 +285,7 @@ impl hyper::body::Body for Body {
             Self::Incoming(body) => body.is_end_stream(),
             Self::Peer(stream) => stream.is_end_stream(),
             Self::Counted(counted) => counted.body.is_end_stream(),
+            Self::Waiting(waiting) => waiting.body().is_end_stream(),
             Self::Mirroring(mirroring) => mirroring.body().is_end_stream(),
             Self::Mirrored(_) => false,
             Self::Answer(answer) => answer.body.is_end_stream(),
@@ -272,6 +300,7 @@ impl hyper::body::Body for Body {
             // The head's Content-Length says it, where it is known.
             Self::Peer(_) => SizeHint::default(),
             Self::Counted(counted) => counted.body.size_hint(),
+            Self::Waiting(waiting) => waiting.body().size_hint(),
             Self::Mirroring(mirroring) => mirroring.body().size_hint(),
             Self::Mirrored(_) => SizeHint::default(),
             Self::Answer(answer) => answer.body.size_hint(),

@@ -1,11 +1,7 @@
 //! The destination's half of a request: from a peer, or from a pod of this node, to the
 //! application.
 
-use std::{
-    cell::{Cell, RefCell},
-    net::SocketAddr,
-    rc::Rc,
-};
+use std::{cell::RefCell, net::SocketAddr, rc::Rc};
 
 use http::{
     HeaderName, HeaderValue, Request, Response, Uri, Version as HttpVersion,
@@ -17,7 +13,7 @@ use tokio::net::TcpStream;
 
 use super::{
     answer::{self, Asker, REASON, Refusal},
-    body::{Answer, Body, Guards, Keep},
+    body::{Answer, Body, Guards, Keep, Received},
     outgoing::Outgoing,
     pool::{Key, Lease, Version},
     semantics::{self, Become},
@@ -95,13 +91,17 @@ impl Inbound {
         record.capture_headers(&head.headers);
         let (body, received) = body.counted();
         let becomes = request.becomes.as_ref();
-        let sent = to_application(head, body, becomes, to_app.version);
+        let mut sent = to_application(head, body, becomes, to_app.version);
+        upstream::listen(request.expects.as_ref(), to_app.version, &mut sent);
         match to_app.send(lease, sent).await {
             Ok((response, lease)) if upstream::became(becomes, response.status()) => {
                 Ok(Box::pin(became(response, lease, record)).await)
             }
             Ok((response, lease)) => Ok(answered(response, lease, record, received)),
-            Err(refusal) => Err(self.fail(record, refusal)),
+            Err(refusal) => {
+                let refusal = refusal.or_broken(received.as_deref());
+                Err(self.fail(record, refusal))
+            }
         }
     }
 
@@ -160,7 +160,7 @@ fn answered(
     response: Response<Incoming>,
     lease: Lease,
     mut record: RequestRecord,
-    received: Option<Rc<Cell<u64>>>,
+    received: Option<Rc<Received>>,
 ) -> Delivered {
     let (mut head, body) = response.into_parts();
     record.response(head.status);
@@ -294,6 +294,7 @@ impl Handler for Inbound {
         };
         let mut outgoing = Outgoing::new(head, Body::of_request(body), version);
         outgoing.becomes = checked.becomes;
+        outgoing.wait_if_expected();
         match self.deliver(&mut outgoing).await {
             Ok(delivered) => {
                 if let Some(upgraded) = delivered.becomes {

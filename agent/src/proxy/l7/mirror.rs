@@ -161,12 +161,15 @@ impl Feed {
         self.wake();
     }
 
+    /// The first end counts.
     fn end(&mut self, ended: Ended) {
-        if ended == Ended::Broken {
-            self.frames.clear();
+        if self.ended.is_none() {
+            self.ended = Some(ended);
+            if ended == Ended::Broken {
+                self.frames.clear();
+            }
+            self.wake();
         }
-        self.ended.get_or_insert(ended);
-        self.wake();
     }
 
     fn wake(&mut self) {

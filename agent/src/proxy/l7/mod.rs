@@ -12,6 +12,7 @@ mod answer;
 pub(in crate::proxy) mod balance;
 mod body;
 pub(in crate::proxy) mod detect;
+mod expect;
 pub(in crate::proxy) mod inbound;
 mod mirror;
 pub(in crate::proxy) mod outbound;

@@ -3,12 +3,19 @@
 use http::{HeaderMap, HeaderValue, Method, Request, header::ORIGIN, request::Parts};
 use hyper::body::Body as _;
 
-use super::{body::Body, pool::Version, semantics::Become};
+use super::{
+    body::Body,
+    expect::{self, GoOn, Waiting},
+    pool::Version,
+    semantics::Become,
+};
 
 pub(in crate::proxy) struct Outgoing {
     pub(super) head: Parts,
     pub(super) body: Body,
     pub(super) becomes: Option<Become>,
+    /// To be told when the application wants the body.
+    pub(super) expects: Option<GoOn>,
     /// What the application is spoken to in.
     pub(super) version: Version,
     taken: bool,
@@ -20,8 +27,19 @@ impl Outgoing {
             head,
             body,
             becomes: None,
+            expects: None,
             version,
             taken: false,
+        }
+    }
+
+    /// Where the client waits for a word before it sends the body, so does the body.
+    pub(super) fn wait_if_expected(&mut self) {
+        if expect::is_expected(&self.head.headers) && !self.body.is_end_stream() {
+            let go_on = GoOn::default();
+            let body = std::mem::take(&mut self.body);
+            self.body = Body::Waiting(Box::new(Waiting::new(body, go_on.clone())));
+            self.expects = Some(go_on);
         }
     }
 

@@ -3,13 +3,21 @@
 //! `weir-to: IP:PORT` or `weir-to: IP:PORT;h2` is the endpoint, and what its application is spoken
 //! to in; `forwarded` says who the client is and which service it dialled, as it does of a CONNECT.
 
-use std::{cell::RefCell, collections::HashMap, net::SocketAddr, rc::Rc};
+use std::{
+    cell::RefCell,
+    collections::HashMap,
+    future::{pending, poll_fn},
+    net::SocketAddr,
+    pin::pin,
+    rc::Rc,
+};
 
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header::FORWARDED};
 
 use super::{
     answer::{self, Asker, Refusal},
     body::Body,
+    expect::{self, GoOn},
     inbound::Inbound,
     outgoing::Outgoing,
     pool::Version,
@@ -86,12 +94,29 @@ impl Requests {
             request,
             mut respond,
         } = incoming;
+        let Some(registered) = self.worker.register(&self.pod, None) else {
+            respond.send_reset(h2::Reason::REFUSED_STREAM);
+            return;
+        };
+        let go_on = expect::is_expected(request.headers()).then(GoOn::default);
         let response = {
-            let mut answering = std::pin::pin!(self.answer(request));
-            tokio::select! {
-                response = &mut answering => response,
-                // The peer does not want the answer any more.
-                _reset = std::future::poll_fn(|cx| respond.poll_reset(cx)) => return,
+            let mut answering = pin!(self.answer(request, go_on.clone()));
+            let mut said = pin!(said_once(go_on));
+            loop {
+                tokio::select! {
+                    response = &mut answering => break response,
+                    // The peer does not want the answer any more.
+                    _reset = poll_fn(|cx| respond.poll_reset(cx)) => return,
+                    _reason = registered.supervision.ended() => {
+                        return respond.send_reset(h2::Reason::CANCEL);
+                    }
+                    () = &mut said => {
+                        let mut go_on = Response::new(());
+                        *go_on.status_mut() = StatusCode::CONTINUE;
+                        let _ = respond.send_informational(go_on);
+                        said.set(said_once(None));
+                    }
+                }
             }
         };
         let (head, body) = response.into_parts();
@@ -101,11 +126,18 @@ impl Requests {
         };
         if !ends {
             // The record of the answer says how it ended.
-            let _ = pump(body, send).await;
+            tokio::select! {
+                _pumped = pump(body, send) => {}
+                _reason = registered.supervision.ended() => {}
+            }
         }
     }
 
-    async fn answer(&self, request: http::Request<h2::RecvStream>) -> Response<Body> {
+    async fn answer(
+        &self,
+        request: http::Request<h2::RecvStream>,
+        go_on: Option<GoOn>,
+    ) -> Response<Body> {
         let (mut head, body) = request.into_parts();
         let asker = Asker {
             grpc: RequestProtocol::of(&head) == RequestProtocol::Grpc,
@@ -122,6 +154,7 @@ impl Requests {
         };
         semantics::strip_hop_by_hop(&mut head.headers);
         let mut outgoing = Outgoing::new(head, Body::of_peer(body), version);
+        outgoing.expects = go_on;
         match inbound.deliver(&mut outgoing).await {
             Ok(delivered) => delivered.response,
             Err(refusal) => answer::refuse(&refusal, asker),
@@ -161,5 +194,13 @@ impl Requests {
         let inbound = Rc::new(Inbound::new(worker, pod, peers, None));
         known.inbounds.insert(key, (Rc::clone(&inbound), version));
         Ok((inbound, version))
+    }
+}
+
+/// Completes once the application wants the body; never where nobody waits for that.
+async fn said_once(go_on: Option<GoOn>) {
+    match go_on {
+        Some(go_on) => poll_fn(|cx| go_on.poll_said(cx)).await,
+        None => pending().await,
     }
 }

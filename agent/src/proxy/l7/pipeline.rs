@@ -3,7 +3,7 @@
 //! [`Exchange::run`] is the list; each phase is a method below it or a file beside it. A phase that
 //! ends the request answers, or refuses with a [`Refusal`].
 
-use std::{cell::Cell, net::SocketAddr, rc::Rc, sync::Arc};
+use std::{net::SocketAddr, rc::Rc, sync::Arc};
 
 use http::{
     HeaderValue, Request, Response, header,
@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::{
     answer::{self, Asker, Refusal},
-    body::{Answer, Body, Guards, Keep},
+    body::{Answer, Body, Guards, Keep, Received},
     mirror,
     outbound::Outbound,
     outgoing::{Outgoing, empty_head},
@@ -55,7 +55,7 @@ pub(super) struct Exchange {
     entry: Option<RouteEntry>,
     /// `timeouts.request`, from the request's arrival.
     deadline: Option<Instant>,
-    received: Option<Rc<Cell<u64>>>,
+    received: Option<Rc<Received>>,
     /// The client's session, where the rule keeps one.
     session: Option<affinity::Token>,
 }
@@ -94,7 +94,10 @@ pub(super) async fn answer(
         Ok(Outcome::Sent(sent, target, deadline)) => {
             exchange.answered(sent, &target, deadline, served, &turns)
         }
-        Err(refusal) => exchange.refuse(&refusal, served),
+        Err(refusal) => {
+            let refusal = refusal.or_broken(exchange.received.as_deref());
+            exchange.refuse(&refusal, served)
+        }
     }
 }
 
@@ -185,6 +188,7 @@ impl Exchange {
         self.authority = checked.authority;
         self.request.becomes = checked.becomes;
         peer::strip(&mut self.request.head.headers);
+        self.request.wait_if_expected(); // 100-continue
         Ok(())
     }
 
@@ -449,7 +453,7 @@ impl Exchange {
             self.record.grpc_status(refusal.reason.grpc_status());
         }
         if let Some(received) = &self.received {
-            self.record.received(received.get());
+            self.record.received(received.bytes());
         }
         self.record
             .finish(refusal.reason, Some(refusal.detail.clone()));

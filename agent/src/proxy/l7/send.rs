@@ -1,8 +1,9 @@
 //! Sending a request to one of a service's endpoints, whichever way it is reached.
 
-use std::{rc::Rc, sync::Arc, time::Duration};
+use std::{future::poll_fn, pin::Pin, rc::Rc, sync::Arc, task::Poll, time::Duration};
 
-use http::{Method, Request, Response, request::Parts};
+use h2::{RecvStream, client::ResponseFuture};
+use http::{Method, Request, Response, StatusCode, request::Parts};
 use hyper::body::Body as _;
 use tokio::{
     task::{JoinHandle, spawn_local},
@@ -13,6 +14,7 @@ use super::{
     answer::{REASON, Refusal},
     balance::InFlight,
     body::{Body, Keep},
+    expect::GoOn,
     inbound,
     outbound::Outbound,
     outgoing::Outgoing,
@@ -85,7 +87,7 @@ pub(super) async fn send(exchange: &mut Exchange, target: &Target) -> Result<Sen
             return Err(Refusal::new(Reason::NoHealthyEndpoint, "there is none"));
         };
         let mut load = cx.worker.balancer.begin(endpoint);
-        match to_endpoint(exchange, target, endpoint).await {
+        match to_endpoint(exchange, target, endpoint, &mut load).await {
             Ok(answered) => {
                 load.answered();
                 return Ok(Sent {
@@ -112,6 +114,7 @@ async fn to_endpoint(
     exchange: &mut Exchange,
     target: &Target,
     endpoint: Endpoint,
+    load: &mut InFlight,
 ) -> Result<Answered, Refusal> {
     loop {
         let (way, destination) = way::to(&exchange.cx.worker, &exchange.snapshot, endpoint);
@@ -122,6 +125,7 @@ async fn to_endpoint(
             request: &mut exchange.request,
             service: target.service.as_ref(),
             endpoint,
+            load: &mut *load,
         };
         return match (way, &destination) {
             (Way::Denied, _) => Err(Refusal::new(Reason::PolicyDenied, way::DENIED)),
@@ -176,6 +180,7 @@ struct Sending<'a> {
     request: &'a mut Outgoing,
     service: Option<&'a Arc<ServiceState>>,
     endpoint: Endpoint,
+    load: &'a mut InFlight,
 }
 
 impl Sending<'_> {
@@ -224,9 +229,15 @@ impl Sending<'_> {
         believed: bool,
     ) -> Result<Answered, Refusal> {
         let lease = upstream.connect().await?;
+        self.load.connected();
         let (head, body) = self.request.take();
         let becomes = self.request.becomes.as_ref();
-        let request = inbound::to_application(head, body, becomes, self.request.version);
+        let mut request = inbound::to_application(head, body, becomes, self.request.version);
+        upstream::listen(
+            self.request.expects.as_ref(),
+            self.request.version,
+            &mut request,
+        );
         let (response, lease) = upstream.send(lease, request).await?;
         let (mut head, body) = response.into_parts();
         let failed = reason_of(&mut head.headers, believed);
@@ -314,6 +325,7 @@ impl Sending<'_> {
     /// As a stream of its own (`weir/1`).
     async fn as_stream(&mut self, tunnel: &Rc<Tunnel>) -> Result<Answered, Refusal> {
         let cx = self.cx;
+        self.load.connected();
         let (head, body) = self.request.take();
         let again = Outgoing::copy(&head, &body);
         let mut request = Request::from_parts(head, body);
@@ -339,7 +351,8 @@ impl Sending<'_> {
                 let _ = pump(body, send).await;
             }))
         });
-        match (&mut opened.response).await {
+        let go_on = self.request.expects.clone();
+        match answer(&mut opened.response, go_on.as_ref()).await {
             Ok(response) => {
                 let (mut head, body) = response.into_parts();
                 let failed = reason_of(&mut head.headers, true);
@@ -377,6 +390,27 @@ impl Sending<'_> {
             self.request.put_back(head, Body::Empty);
         }
         Refusal::new(reason, error.to_string())
+    }
+}
+
+/// The peer's answer, and before it perhaps the application's word to go on with the body.
+async fn answer(
+    response: &mut ResponseFuture,
+    go_on: Option<&GoOn>,
+) -> Result<Response<RecvStream>, h2::Error> {
+    if let Some(go_on) = go_on {
+        poll_fn(|cx| {
+            // While there is more to come before the answer; what is wrong shows in the answer.
+            if let Poll::Ready(Some(Ok(said))) = response.poll_informational(cx)
+                && said.status() == StatusCode::CONTINUE
+            {
+                go_on.say();
+            }
+            Pin::new(&mut *response).poll(cx)
+        })
+        .await
+    } else {
+        response.await
     }
 }
 

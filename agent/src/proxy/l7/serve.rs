@@ -15,7 +15,7 @@ use tokio::{
 };
 
 use super::{
-    answer::{self, Asker, Refusal},
+    answer::{self, Asker, Last, Refusal},
     body::Body,
     pool::Local,
     upgrade::Upgraded,
@@ -105,7 +105,8 @@ async fn http1<H: Handler>(
             // In a box, so that the connection can be moved while it is served.
             Box::pin(async move {
                 let mut response = answer.await;
-                if ambiguous || worker.is_draining() {
+                let last = response.extensions_mut().remove::<Last>().is_some();
+                if ambiguous || last || worker.is_draining() {
                     let close = HeaderValue::from_static("close");
                     response.headers_mut().insert(CONNECTION, close);
                 }
@@ -199,6 +200,7 @@ async fn refuse_unread<H: Handler>(wire: &mut Wire, handler: &H, reason: Reason,
         of_the_mesh: handler.of_the_mesh(),
     };
     let response = answer::refuse(&refusal, asker);
+    wire.unwatch();
     // The peer may be gone, which is as good.
     let bytes = answer::to_bytes(response);
     let _ = timeout(HEADER_TIMEOUT, wire.write_all(&bytes)).await;

@@ -9,6 +9,7 @@ use hyper::body::Incoming;
 use super::{
     answer::Refusal,
     body::Body,
+    expect::GoOn,
     outgoing::Outgoing,
     pool::{Key, Lease, Unanswered, Version},
     semantics::Become,
@@ -245,4 +246,14 @@ pub(super) async fn take_over(lease: &Lease) -> Result<(Wire, Bytes), Refusal> {
         )
     };
     lease.upgraded().await.ok_or_else(gone)
+}
+
+/// Hears when the application wants the body. HTTP/2 applications are not waited for: hyper does
+/// not tell what they say before their answer.
+pub(super) fn listen(go_on: Option<&GoOn>, version: Version, request: &mut Request<Body>) {
+    match (go_on, version) {
+        (Some(go_on), Version::Http1) => go_on.listen_to(request),
+        (Some(go_on), Version::Http2) => go_on.say(),
+        (None, _) => {}
+    }
 }

@@ -46,6 +46,11 @@ impl Wire {
         }
     }
 
+    /// hyper is done with it: nothing is kept back any more.
+    pub(super) fn unwatch(&mut self) {
+        self.watch = None;
+    }
+
     /// A connection whose requests are served: what comes in is watched.
     pub(super) fn watched(mut self, watch: Rc<Watch>) -> Self {
         if !self.prefix.is_empty() {

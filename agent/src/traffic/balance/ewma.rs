@@ -15,10 +15,10 @@ pub const DECAY: Duration = Duration::from_secs(10);
 pub const RTT_DEFAULT: Duration = Duration::from_secs(1);
 
 /// Costs whose quotient is nearer to one are a tie: noise must not send all clients one way.
-const TIE: f64 = 0.8;
+const TIE: f64 = 0.7;
 
 /// Added to every average: among endpoints that answer at once, what differs is noise.
-const FLOOR_SECONDS: f64 = 0.001;
+const FLOOR_SECONDS: f64 = 0.005;
 
 /// Moving average of an endpoint's time to answer. Times are since any start that is one for all.
 #[derive(Clone, Copy, Debug, Default)]
