@@ -92,7 +92,11 @@ impl AgentSettings {
     }
 }
 
-fn trust_domain(text: &str) -> Result<String, String> {
+/// Of a flag's value.
+///
+/// # Errors
+/// What a trust domain is, when it is none.
+pub fn trust_domain(text: &str) -> Result<String, String> {
     if is_trust_domain(text) {
         Ok(text.into())
     } else {

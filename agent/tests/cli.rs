@@ -120,3 +120,119 @@ fn uninstall_finds_nothing_where_nothing_is() {
         answer.out
     );
 }
+
+const SHOP: &str = "\
+apiVersion: v1
+kind: Namespace
+metadata: {name: shop, labels: {weir.dev/mesh: enabled}}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: cart-1, namespace: shop}
+spec: {nodeName: n1, containers: [{name: app}]}
+status: {podIP: 10.9.0.1, podIPs: [{ip: 10.9.0.1}]}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: web-1, namespace: shop}
+spec: {nodeName: n2, serviceAccountName: web, containers: [{name: app}]}
+status: {podIP: 10.9.0.2, podIPs: [{ip: 10.9.0.2}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: web, namespace: shop}
+spec: {clusterIP: 10.96.0.10, ports: [{name: http, port: 80}]}
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: web-x, namespace: shop, labels: {kubernetes.io/service-name: web}}
+addressType: IPv4
+ports: [{name: http, port: 8080}]
+endpoints: [{addresses: [10.9.0.2]}]
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: web, namespace: shop}
+spec:
+  parentRefs: [{group: \"\", kind: Service, name: web, port: 80}]
+  rules:
+    - name: beta
+      matches: [{headers: [{name: x-beta, value: \"yes\"}]}]
+      backendRefs: [{name: beta, port: 80}]
+    - backendRefs: [{name: web, port: 80}]
+";
+
+#[test]
+fn explains_requests_by_a_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("shop.yaml"), SHOP).unwrap();
+    let path = folder.path().to_str().unwrap();
+    let explain = |more: &[&str]| {
+        let args = ["explain", "--config", path, "--from", "shop/cart-1"];
+        weir(&[&args[..], more].concat())
+    };
+
+    let answer = explain(&["--to", "http://web/a"]);
+    assert!(answer.ok, "{}", answer.err);
+    for part in [
+        "no     HTTPRoute shop/web rule beta (header x-beta = \"yes\"): header x-beta is absent",
+        "TAKEN  HTTPRoute shop/web rule 1 (everything)",
+        "10.9.0.2:8080 shop/web-1 on n2, mutual TLS, spiffe://cluster.local/ns/shop/sa/web",
+        "outcome      sent to shop/web:80",
+    ] {
+        assert!(answer.out.contains(part), "no {part:?} in\n{}", answer.out);
+    }
+
+    let beta = [
+        "--to",
+        "http://web/a",
+        "-X",
+        "POST",
+        "-H",
+        "X-Beta: yes",
+        "--output",
+        "json",
+    ];
+    let answer = explain(&beta);
+    let told: serde_json::Value = serde_json::from_str(&answer.out).unwrap();
+    assert_eq!(told["request"], "POST http://web/a");
+    assert_eq!(told["outcomes"][0]["status"], 500);
+    assert_eq!(told["outcomes"][0]["reason"], "backend_not_found");
+
+    let answer = explain(&["--to", "http://web/", "--trust-domain", "example.org"]);
+    assert!(answer.out.contains("spiffe://example.org/ns/shop/sa/web"));
+
+    let answer = explain(&["--to", "ftp://web/"]);
+    assert!(!answer.ok && answer.err.contains("http://, https:// and tcp://"));
+
+    // What is wrong with the folder is said, and left out.
+    fs::write(folder.path().join("wrong.yaml"), "kind: [").unwrap();
+    let answer = explain(&["--to", "http://web/a"]);
+    assert!(
+        answer.ok && answer.err.contains("wrong.yaml"),
+        "{}",
+        answer.err
+    );
+}
+
+#[test]
+fn where_no_agent_answers_is_said() {
+    for args in [
+        &[
+            "explain",
+            "--from",
+            "shop",
+            "--to",
+            "web",
+            "--admin",
+            "127.0.0.1:1",
+        ][..],
+        &["tap", "--admin", "127.0.0.1:1"][..],
+    ] {
+        let answer = weir(args);
+        assert!(!answer.ok, "{}", answer.out);
+        for part in ["no agent answers at 127.0.0.1:1", "--admin"] {
+            assert!(answer.err.contains(part), "{}", answer.err);
+        }
+    }
+}

@@ -4,16 +4,22 @@
 //! `/metrics`, `/healthz/live` and `/healthz/ready` alone; the admin address, on loopback, answers
 //! the rest as well.
 
+mod body;
 mod config;
+mod explain;
 mod routes;
 mod server;
+mod tap;
 
 use std::{fmt, sync::Arc};
 
 use serde_json::Value;
 use tokio::sync::Semaphore;
 
-pub use self::server::{CONNECTIONS_MAX, CONNECTIONS_PER_PEER_MAX, serve};
+pub use self::{
+    body::TAP_DURATION_MAX,
+    server::{CONNECTIONS_MAX, CONNECTIONS_PER_PEER_MAX, serve},
+};
 use crate::{
     model::{seams::BoxFuture, snapshot::Snapshot},
     telemetry::Telemetry,

@@ -2,25 +2,24 @@
 
 use std::{sync::Arc, time::Duration};
 
-use bytes::Bytes;
 use http::{
     HeaderValue, Method, Request, Response, StatusCode,
     header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_TYPE},
 };
-use http_body_util::Full;
 use serde_json::Value;
 use tokio::time::timeout;
 
-use super::{Admin, Liveness, Readiness, Surface, config};
+use super::{Admin, Liveness, Readiness, Surface, body::Body, config, explain, server::Life, tap};
 use crate::telemetry::exposition::Format;
 
-type Answer = Response<Full<Bytes>>;
+pub(super) type Answer = Response<Body>;
 
 /// How long the data plane's event loops may take to answer.
 const LIVENESS_TIMEOUT: Duration = Duration::from_secs(2);
 
 const TEXT: &str = "text/plain; charset=utf-8";
 const JSON: &str = "application/json";
+const LINES: &str = "application/x-ndjson";
 
 const INDEX: &str = "\
 weir agent
@@ -29,12 +28,17 @@ weir agent
   /healthz/ready  200 once the agent can be counted on, else what is missing
   /debug/config   the configuration in force
   /debug/pods     this node's pods and their capture
+  /debug/explain  what would become of a request: ?from=NAMESPACE/POD&to=URL
+                  [&method=M][&header=Name: value]...[&output=text]
+  /debug/tap      requests as they end, a line each:
+                  [?namespace=N][&pod=P][&service=S][&path=PREFIX][&method=M][&status=5xx][&reason=R]
 ";
 
 pub(super) async fn answer<B>(
     admin: &Arc<Admin>,
     surface: Surface,
     request: &Request<B>,
+    life: &Life,
 ) -> Answer {
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         let mut answer = text(
@@ -59,6 +63,8 @@ pub(super) async fn answer<B>(
             let pods = (admin.sources.pods)();
             json(admin, move || pods).await
         }
+        (Surface::Admin, "/debug/explain") => explain(admin, request.uri().query()).await,
+        (Surface::Admin, "/debug/tap") => tap(admin, request.uri().query(), life),
         (Surface::Admin, _) => text(StatusCode::NOT_FOUND, format!("no such path; try\n{INDEX}")),
         (Surface::Metrics, _) => text(
             StatusCode::NOT_FOUND,
@@ -114,6 +120,36 @@ async fn write_large(
         .map_err(|error| failed(&error))
 }
 
+async fn explain(admin: &Arc<Admin>, query: Option<&str>) -> Answer {
+    let asked = match explain::Asked::read(query.unwrap_or_default()) {
+        Ok(asked) => asked,
+        Err(error) => return text(StatusCode::BAD_REQUEST, format!("{error}\n")),
+    };
+    let snapshot = (admin.sources.snapshot)();
+    let content_type = match asked.output {
+        explain::Output::Json => JSON,
+        explain::Output::Text => TEXT,
+    };
+    match write_large(admin, move || asked.answer(&snapshot)).await {
+        Ok(body) => respond(StatusCode::OK, content_type, body),
+        Err(answer) => answer,
+    }
+}
+
+fn tap(admin: &Admin, query: Option<&str>, life: &Life) -> Answer {
+    let filter = match tap::filter(query.unwrap_or_default()) {
+        Ok(filter) => filter,
+        Err(error) => return text(StatusCode::BAD_REQUEST, format!("{error}\n")),
+    };
+    match admin.sources.telemetry.tap(filter) {
+        Ok(stream) => {
+            life.becomes_a_tap();
+            answer_with(StatusCode::OK, LINES, Body::tap(stream))
+        }
+        Err(error) => text(StatusCode::SERVICE_UNAVAILABLE, format!("{error}\n")),
+    }
+}
+
 async fn live(admin: &Admin) -> Answer {
     match timeout(LIVENESS_TIMEOUT, (admin.sources.liveness)()).await {
         Ok(Liveness::Live) => text(StatusCode::OK, "live\n".to_owned()),
@@ -147,7 +183,11 @@ fn text(status: StatusCode, body: String) -> Answer {
 }
 
 fn respond(status: StatusCode, content_type: &'static str, body: Vec<u8>) -> Answer {
-    let mut answer = Response::new(Full::new(Bytes::from(body)));
+    answer_with(status, content_type, Body::whole(body))
+}
+
+fn answer_with(status: StatusCode, content_type: &'static str, body: Body) -> Answer {
+    let mut answer = Response::new(body);
     *answer.status_mut() = status;
     let headers = answer.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));

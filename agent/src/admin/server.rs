@@ -5,6 +5,7 @@ use std::{
     convert::Infallible,
     io,
     net::IpAddr,
+    pin::pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -13,12 +14,12 @@ use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::Semaphore,
+    sync::{OwnedSemaphorePermit, Semaphore},
     task::JoinSet,
     time::{sleep, timeout},
 };
 
-use super::{Admin, Surface, routes};
+use super::{Admin, Surface, body::TAP_DURATION_MAX, routes};
 
 /// Connections of one listener at a time; further ones wait in the kernel's queue.
 pub const CONNECTIONS_MAX: usize = 64;
@@ -55,16 +56,14 @@ pub async fn serve(listener: TcpListener, surface: Surface, admin: Arc<Admin>) {
                 continue;
             }
         };
-        // Ended ones are taken out as new ones come, so there are never more than slots.
+        // Ended ones are taken out as new ones come, so there are never more than slots and taps.
         while connections.try_join_next().is_some() {}
         let Some(place) = Peers::enter(&peers, peer.ip()) else {
             continue;
         };
         let admin = Arc::clone(&admin);
-        connections.spawn(async move {
-            serve_connection(stream, surface, admin).await;
-            drop((place, slot));
-        });
+        let life = Arc::new(Life(Mutex::new(Some((place, slot)))));
+        connections.spawn(serve_connection(stream, surface, admin, life));
     }
 }
 
@@ -81,10 +80,11 @@ fn of_one_connection(error: &io::Error) -> bool {
 
 /// One request for each connection: nothing is left open between two scrapes that would have to
 /// be bounded again, and a new connection every few seconds costs nothing.
-async fn serve_connection(stream: TcpStream, surface: Surface, admin: Arc<Admin>) {
+async fn serve_connection(stream: TcpStream, surface: Surface, admin: Arc<Admin>, life: Arc<Life>) {
+    let of_request = Arc::clone(&life);
     let service = service_fn(move |request| {
-        let admin = Arc::clone(&admin);
-        async move { Ok::<_, Infallible>(routes::answer(&admin, surface, &request).await) }
+        let (admin, life) = (Arc::clone(&admin), Arc::clone(&of_request));
+        async move { Ok::<_, Infallible>(routes::answer(&admin, surface, &request, &life).await) }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -93,10 +93,35 @@ async fn serve_connection(stream: TcpStream, surface: Surface, admin: Arc<Admin>
         .max_buf_size(HEADER_BYTES_MAX)
         .max_headers(HEADERS_MAX)
         .serve_connection(TokioIo::new(stream), service);
-    match timeout(CONNECTION_TIMEOUT, connection).await {
+    let mut connection = pin!(connection);
+    let ended = match timeout(CONNECTION_TIMEOUT, connection.as_mut()).await {
+        // A tap ends itself; what is left then is a client that does not read.
+        Err(_) if life.is_a_tap() => timeout(TAP_DURATION_MAX, connection).await,
+        ended => ended,
+    };
+    match ended {
         Ok(Ok(())) => {}
         Ok(Err(error)) => tracing::debug!(%error, "an admin connection failed"),
         Err(_) => tracing::debug!("an admin connection took too long and was closed"),
+    }
+}
+
+/// What a connection takes of the listener: its places among all and among those of its address.
+pub(super) struct Life(Mutex<Option<(Place, OwnedSemaphorePermit)>>);
+
+impl Life {
+    /// Gives the places back: taps have a bound of their own
+    /// ([`crate::telemetry::TAPS_MAX`]), and an open one must not take them from short requests.
+    pub(super) fn becomes_a_tap(&self) {
+        drop(self.lock().take());
+    }
+
+    fn is_a_tap(&self) -> bool {
+        self.lock().is_none()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<(Place, OwnedSemaphorePermit)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -4,22 +4,29 @@ use std::{
     time::{Duration, Instant},
 };
 
+use http::Method;
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     net::{TcpListener, TcpStream},
     task::JoinHandle,
+    time::timeout,
 };
 
 use super::*;
 use crate::{
     model::{
+        fold::{
+            Fold,
+            tests::build::{self, Build as _},
+        },
         names::ObjectName,
         pod::{Pod, SkipRules, Workload},
+        resource::Delta,
         seams::SystemClock,
         service::{Endpoint, EndpointSet, Service, ServicePort, ServiceState},
         spiffe::SpiffeId,
     },
-    telemetry,
+    telemetry::{self, ConnectionInfo, Reason, Reporter, RequestInfo, RequestProtocol, TAPS_MAX},
 };
 
 /// What the closures of a test's admin API answer.
@@ -31,6 +38,7 @@ struct State {
 struct World {
     state: Arc<Mutex<State>>,
     admin: Arc<Admin>,
+    telemetry: Telemetry,
     servers: Vec<JoinHandle<()>>,
 }
 
@@ -43,10 +51,20 @@ impl World {
         let telemetry =
             Telemetry::new(telemetry::Settings::default(), Arc::new(SystemClock)).unwrap();
         let (ready, live) = (Arc::clone(&state), Arc::clone(&state));
+        let tapped = telemetry.clone();
         let admin = Admin::new(Sources {
             telemetry,
             snapshot: Box::new(|| {
-                let mut snapshot = Snapshot::default();
+                let changes = vec![
+                    build::pod("shop/cart-1", "10.0.0.1").upsert(),
+                    build::service("shop/web", "10.96.0.1").upsert(),
+                ];
+                let delta = Delta {
+                    changes,
+                    ..Delta::default()
+                };
+                let snapshot = Fold::new("cluster.local", "n1").apply(delta, Instant::now());
+                let mut snapshot = Snapshot::clone(&snapshot);
                 snapshot.generation = 42;
                 Arc::new(snapshot)
             }),
@@ -65,8 +83,34 @@ impl World {
         Self {
             state,
             admin,
+            telemetry: tapped,
             servers: Vec::new(),
         }
+    }
+
+    /// A request by `shop/client-1` for `/cart` ends.
+    fn pass(&self, method: Method) {
+        let worker = self.telemetry.worker();
+        let (head, ()) = http::Request::builder()
+            .method(method.clone())
+            .uri("/cart?secret=1")
+            .header("authorization", "Bearer abc")
+            .body(())
+            .unwrap()
+            .into_parts();
+        let address = |text: &str| text.parse().unwrap();
+        let (client, dialled) = (address("10.0.0.1:4711"), address("10.96.0.1:80"));
+        let info = RequestInfo {
+            peers: ConnectionInfo::new(Reporter::Source, client, dialled),
+            protocol: RequestProtocol::of(&head),
+            method,
+            details: worker.details(&head),
+            route: None,
+        };
+        let mut record = worker.request(info);
+        record.capture_headers(&head.headers);
+        record.response(http::StatusCode::OK);
+        record.finish(Reason::Ok, None);
     }
 
     async fn serve(&mut self, surface: Surface) -> SocketAddr {
@@ -147,7 +191,14 @@ async fn the_rest_is_for_the_admin_address_alone() {
         world.serve(Surface::Metrics).await,
         world.serve(Surface::Admin).await,
     );
-    for path in ["/", "/debug/config", "/debug/pods", "/debug/config/"] {
+    for path in [
+        "/",
+        "/debug/config",
+        "/debug/pods",
+        "/debug/config/",
+        "/debug/explain?from=shop&to=web",
+        "/debug/tap",
+    ] {
         assert_eq!(get(metrics, path).await.0, 404, "{path}");
     }
     let (status, _, body) = get(admin, "/debug/config").await;
@@ -332,4 +383,136 @@ fn objects_are_described_as_their_authors_know_them() {
     assert_eq!(json["vips"][0], "10.96.0.1");
     assert_eq!(json["ports"][0]["endpoints"][0]["address"], "10.0.0.1:8080");
     assert_eq!(json["ports"][0]["endpoints"][1]["ready"], false);
+}
+
+#[tokio::test]
+async fn a_request_is_explained() {
+    let mut world = World::new();
+    let address = world.serve(Surface::Admin).await;
+    let path = "/debug/explain?from=shop&to=http%3A%2F%2Fweb%2Fa&method=PUT&header=x-a%3A+b";
+    let (status, head, body) = get(address, path).await;
+    assert_eq!(status, 200);
+    assert!(head.contains("content-type: application/json"), "{head}");
+    let told: Value = serde_json::from_str(&body).unwrap();
+    assert_eq!(told["request"], "PUT http://web/a");
+    assert_eq!(told["destination"]["service"], "shop/web");
+    assert_eq!(told["outcomes"][0]["reason"], "no_healthy_endpoint");
+
+    let path = "/debug/explain?from=shop/cart-1&to=web&output=text";
+    let (status, head, body) = get(address, path).await;
+    assert_eq!(status, 200);
+    assert!(head.contains("content-type: text/plain"), "{head}");
+    assert!(body.contains("pod shop/cart-1 is not enrolled"), "{body}");
+
+    for (query, said) in [
+        ("", "from is missing"),
+        ("?from=shop", "to is missing"),
+        ("?from=shop&to=ftp://web", "begins with none of"),
+        ("?from=shop&to=web&header=x", "a header is written"),
+        ("?from=shop&to=web&output=xml", "json or text"),
+        ("?from=shop&to=web&colour=red", "no parameter"),
+    ] {
+        let (status, _, body) = get(address, &format!("/debug/explain{query}")).await;
+        assert!(status == 400 && body.contains(said), "{query}: {body}");
+    }
+}
+
+/// An open tap, after its head.
+async fn tap(address: SocketAddr, query: &str) -> BufReader<TcpStream> {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let request = format!("GET /debug/tap{query} HTTP/1.1\r\nhost: weir\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut stream = BufReader::new(stream);
+    let mut line = String::new();
+    stream.read_line(&mut line).await.unwrap();
+    assert!(line.starts_with("HTTP/1.1 200"), "{line}");
+    while line != "\r\n" {
+        line.clear();
+        stream.read_line(&mut line).await.unwrap();
+    }
+    stream
+}
+
+/// The next event; the chunks' own lines are passed over.
+async fn event(stream: &mut BufReader<TcpStream>) -> Value {
+    loop {
+        let mut line = String::new();
+        let read = timeout(Duration::from_secs(10), stream.read_line(&mut line)).await;
+        assert_ne!(read.unwrap().unwrap(), 0, "the tap goes on");
+        if line.starts_with('{') {
+            return serde_json::from_str(&line).unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_tap_shows_requests_as_they_end() {
+    let mut world = World::new();
+    let address = world.serve(Surface::Admin).await;
+    let mut all = tap(address, "").await;
+    let mut puts = tap(address, "?method=PUT&path=%2Fca&status=2xx&reason=ok").await;
+    world.pass(Method::GET);
+    world.pass(Method::PUT);
+    let first = event(&mut all).await;
+    assert_eq!(
+        (&first["method"], &first["path"]),
+        (&"GET".into(), &"/cart".into())
+    );
+    assert_eq!(first["request_headers"][0][1], "[redacted]");
+    assert!(!first.to_string().contains("secret"), "{first}");
+    assert_eq!(event(&mut all).await["method"], "PUT");
+    assert_eq!(event(&mut puts).await["method"], "PUT");
+
+    for (query, said) in [
+        ("?status=6xx", "such as 4xx"),
+        ("?reason=bad_luck", "bad_luck"),
+        ("?service=web", "beside a namespace"),
+        ("?colour=red", "no parameter"),
+        ("?method=G%20T", "method"),
+    ] {
+        let (status, _, body) = get(address, &format!("/debug/tap{query}")).await;
+        assert!(status == 400 && body.contains(said), "{query}: {body}");
+    }
+}
+
+#[tokio::test]
+async fn taps_are_bounded_and_take_no_place_from_others() {
+    let mut world = World::new();
+    let address = world.serve(Surface::Admin).await;
+    let mut taps = Vec::new();
+    for _ in 0..TAPS_MAX {
+        taps.push(tap(address, "").await);
+    }
+    let (status, _, body) = get(address, "/debug/tap").await;
+    assert_eq!(status, 503);
+    assert!(body.contains("8 taps are open already"), "{body}");
+    assert_eq!(get(address, "/healthz/ready").await.0, 200);
+
+    // Who goes makes room, without a request that would show it.
+    taps.pop();
+    let deadline = Instant::now() + Duration::from_secs(5);
+    while get(address, "/debug/tap?colour=red").await.0 != 400
+        || world.telemetry.tap(Default::default()).is_err()
+    {
+        assert!(
+            Instant::now() < deadline,
+            "the tap of a client that went stays"
+        );
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    drop(tap(address, "").await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tap_outlives_other_connections_but_not_for_ever() {
+    let mut world = World::new();
+    let address = world.serve(Surface::Admin).await;
+    let mut stream = tap(address, "").await;
+    tokio::time::sleep(Duration::from_secs(120)).await;
+    world.pass(Method::GET);
+    assert_eq!(event(&mut stream).await["method"], "GET");
+    tokio::time::sleep(TAP_DURATION_MAX).await;
+    let mut rest = String::new();
+    stream.read_to_string(&mut rest).await.unwrap();
+    assert!(rest.ends_with("0\r\n\r\n"), "ended in order: {rest:?}");
 }

@@ -1,8 +1,11 @@
 //! The command line: one file per command.
 
+mod admin_client;
 mod agent;
 mod check;
 mod completions;
+mod explain;
+mod tap;
 mod uninstall;
 mod validate;
 
@@ -33,6 +36,10 @@ enum Command {
     Check(check::Args),
     /// Check a folder of manifests as an agent would read it
     Validate(validate::Args),
+    /// Say where a request would go, by which route, and why by no other
+    Explain(Box<explain::Args>),
+    /// Show a running agent's requests as they end
+    Tap(Box<tap::Args>),
     /// Remove everything that an agent has left on this node
     Uninstall(uninstall::Args),
     /// Write a shell's completions to stdout
@@ -45,6 +52,8 @@ pub fn run() -> ExitCode {
         Command::Agent(args) => agent::run(&args),
         Command::Check(args) => Ok(check::run(&args)),
         Command::Validate(args) => validate::run(&args),
+        Command::Explain(args) => explain::run(&args),
+        Command::Tap(args) => tap::run(&args),
         Command::Uninstall(args) => uninstall::run(&args),
         Command::Completions(args) => {
             completions::run(&args);

@@ -4,6 +4,9 @@ use std::{fmt, sync::Arc};
 
 use imbl::OrdMap;
 
+/// The end of services' names in DNS: `web.shop.svc.cluster.local`.
+pub const CLUSTER_DOMAIN: &str = "cluster.local";
+
 /// `namespace/name` of an object. Cluster-scoped objects have an empty namespace.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ObjectName {

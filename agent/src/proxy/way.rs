@@ -6,24 +6,12 @@ use tokio::time::Instant;
 
 use super::{pods::LocalPod, worker::Worker};
 use crate::{
-    model::{
-        limits::{ENROLMENT_GRACE, HBONE_PORT},
-        pod::Workload,
-        service::Endpoint,
-        snapshot::Snapshot,
-    },
+    model::{limits::ENROLMENT_GRACE, pod::Workload, service::Endpoint, snapshot::Snapshot},
+    traffic::way,
     transport::hbone::pool::PoolKey,
 };
 
-pub(super) enum Way {
-    /// The tunnel's port of a captured pod, which is its agent's.
-    Denied,
-    /// A captured pod of this node: no wire, so no TLS.
-    SameNode(Rc<LocalPod>),
-    /// A captured pod of another node.
-    Tunnel,
-    Plain,
-}
+pub(super) type Way = way::Way<Rc<LocalPod>>;
 
 pub(super) const DENIED: &str = "port 15008 of a captured pod is its agent's";
 
@@ -33,19 +21,10 @@ pub(super) fn to(
     snapshot: &Snapshot,
     endpoint: Endpoint,
 ) -> (Way, Option<Arc<Workload>>) {
-    let Some(workload) = snapshot.workload_by_ip(endpoint.address) else {
-        return (Way::Plain, None);
-    };
-    let way = if workload.enrolled && endpoint.port == HBONE_PORT {
-        Way::Denied
-    } else if let Some(pod) = worker.local_pod(endpoint.address) {
-        Way::SameNode(pod)
-    } else if workload.tunnelled() {
-        Way::Tunnel
-    } else {
-        Way::Plain
-    };
-    (way, Some(Arc::clone(workload)))
+    let workload = snapshot.workload_by_ip(endpoint.address);
+    let captured_here = || worker.local_pod(endpoint.address);
+    let way = way::to(workload.map(Arc::as_ref), endpoint.port, captured_here);
+    (way, workload.cloned())
 }
 
 /// Whether another node's agent may not be there yet, or not any more.

@@ -1,9 +1,10 @@
-//! The validation of a running agent, offline: for `weir validate DIR` and CI of manifests.
+//! The validation of a running agent, offline: for `weir validate DIR`, `weir explain --config DIR`
+//! and CI of manifests.
 
-use std::{collections::BTreeMap, io, path::Path};
+use std::{collections::BTreeMap, io, path::Path, sync::Arc, time::Instant};
 
 use super::{Problem, files, parse::IdleKind};
-use crate::model::resource::Kind;
+use crate::model::{fold::Fold, resource::Kind, snapshot::Snapshot};
 
 /// What a folder of manifests comes to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -24,13 +25,29 @@ pub struct Report {
 /// When `dir` cannot be read at all. Files in it that cannot are problems of the report.
 pub fn folder(dir: &Path) -> io::Result<Report> {
     std::fs::read_dir(dir)?;
-    let (census, problems) = files::once(dir);
+    let files::Once {
+        census, problems, ..
+    } = files::once(dir);
     Ok(Report {
         problems,
         objects: census.objects,
         idle: census.idle,
         foreign: census.foreign,
     })
+}
+
+/// What an agent that starts with `dir` would have in force, and what it would complain about.
+///
+/// # Errors
+/// As [`folder`].
+pub fn snapshot(dir: &Path, trust_domain: &str) -> io::Result<(Arc<Snapshot>, Vec<Problem>)> {
+    std::fs::read_dir(dir)?;
+    let files::Once {
+        delta, problems, ..
+    } = files::once(dir);
+    // Of no node: no pod is local.
+    let snapshot = Fold::new(trust_domain, "").apply(delta, Instant::now());
+    Ok((snapshot, problems))
 }
 
 #[cfg(test)]

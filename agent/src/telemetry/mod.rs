@@ -48,12 +48,13 @@ pub use self::{
     peers::ConnectionInfo,
     reason::Reason,
     series::PodKey,
-    tap::{StatusFilter, TAPS_MAX, TapEvent, TapFilter, TapStream, TooManyTaps},
+    tap::{StatusFilter, StatusFilterError, TAPS_MAX, TapEvent, TapFilter, TapStream, TooManyTaps},
     tcp::{ConnectionRecord, LABEL_SETS_MAX},
     worker::WorkerTelemetry,
 };
 use crate::model::{
     mesh::{AccessLogMode, MeshConfig},
+    names::CLUSTER_DOMAIN,
     seams::Clock,
 };
 
@@ -75,7 +76,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             cluster: "Kubernetes".into(),
-            cluster_domain: "cluster.local".into(),
+            cluster_domain: CLUSTER_DOMAIN.into(),
             label_sets_max: LABEL_SETS_MAX,
             request_label_sets_max: REQUEST_LABEL_SETS_MAX,
             access_log: Box::new(io::stdout()),

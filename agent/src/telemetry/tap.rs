@@ -19,7 +19,7 @@ use serde::{Serialize, Serializer, ser::SerializeMap};
 use thiserror::Error;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
-pub use self::filter::{StatusFilter, TapFilter};
+pub use self::filter::{StatusFilter, StatusFilterError, TapFilter};
 use super::{
     Shared, Wanted,
     ended::{Ended, Line},

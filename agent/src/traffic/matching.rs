@@ -1,12 +1,29 @@
 //! Which match of which rule a request meets (`HTTPRouteRule.matches`, `GRPCRouteRule.matches`,
 //! `TLSRouteSpec.hostnames`). Tables are sorted by precedence, so that the first one decides.
 
-use std::{borrow::Cow, fmt, str};
+use std::{borrow::Cow, fmt, str, sync::Arc};
 
 use http::{HeaderMap, HeaderName, Method, header};
+use thiserror::Error;
 
-use super::{normalize::hex_byte, request::RequestView};
-use crate::model::route::{PathMatch, RequestMatch, RouteEntry, RouteTable, TextMatch};
+use super::{form::decode, request::RequestView};
+use crate::model::{
+    names::ObjectName,
+    route::{PathMatch, RequestMatch, ResolvedRule, RouteEntry, RouteTable, TextMatch},
+    snapshot::Snapshot,
+};
+
+/// What decides on HTTP requests of clients of `namespace` to that port of a service. `None`: it
+/// has no HTTPRoute and no GRPCRoute for them, and its requests go to its own endpoints.
+pub fn http_table<'s>(
+    snapshot: &'s Snapshot,
+    service: &ObjectName,
+    port: u16,
+    namespace: &str,
+) -> Option<&'s Arc<RouteTable>> {
+    let table = snapshot.routes(service)?.table(port, namespace)?;
+    (!table.http.is_empty() || !table.grpc.is_empty()).then_some(table)
+}
 
 /// The entry that decides on `request`; `None` is answered with 404.
 pub fn find<'t>(table: &'t RouteTable, request: &RequestView<'_>) -> Option<&'t RouteEntry> {
@@ -171,31 +188,42 @@ fn query_value<'q>(name: &str, query: Option<&'q str>) -> Option<&'q str> {
     })
 }
 
-/// `application/x-www-form-urlencoded` (URL Standard §5.1): `+` is a space, and a percent sign
-/// without two digits is itself.
-fn decode(encoded: &str) -> impl Iterator<Item = u8> + '_ {
-    let mut rest = encoded.as_bytes();
-    std::iter::from_fn(move || {
-        let (&first, after) = rest.split_first()?;
-        rest = after;
-        Some(match (first, after) {
-            (b'+', _) => b' ',
-            (b'%', [high, low, ..]) => match hex_byte(*high, *low) {
-                Some(byte) => {
-                    rest = &after[2..];
-                    byte
-                }
-                None => b'%',
-            },
-            _ => first,
-        })
-    })
+/// No TLSRoute of a table that has some names the connection's host.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[error("no TLSRoute is for {}", .sni.as_deref().unwrap_or("no name"))]
+pub struct NoTlsRoute {
+    sni: Option<Box<str>>,
+}
+
+/// The rule for a connection that is not HTTP; `tls`: it begins with a ClientHello, which names a
+/// host or none. `None`: it goes to the service's own endpoints.
+///
+/// # Errors
+/// When it goes nowhere.
+pub fn rule_of_connection<'t>(
+    table: &'t RouteTable,
+    tls: Option<Option<&str>>,
+) -> Result<Option<&'t Arc<ResolvedRule>>, NoTlsRoute> {
+    match tls {
+        Some(sni) if !table.tls.is_empty() => {
+            let entry = find_tls(table, sni).ok_or_else(|| NoTlsRoute {
+                sni: sni.map(Into::into),
+            })?;
+            Ok(Some(&entry.rule))
+        }
+        _ => Ok(table.tcp.as_ref()),
+    }
 }
 
 /// The entry for a TLS connection whose ClientHello names `sni`. A route without host names takes
 /// every connection; one with them none that names nothing.
 pub fn find_tls<'t>(table: &'t RouteTable, sni: Option<&str>) -> Option<&'t RouteEntry> {
-    table.tls.iter().find(|entry| match entry.matched {
+    table.tls.iter().find(|entry| names_host(entry, sni))
+}
+
+/// Whether the host name of a TLSRoute's entry is `sni`.
+pub(super) fn names_host(entry: &RouteEntry, sni: Option<&str>) -> bool {
+    match entry.matched {
         None => true,
         Some(index) => entry
             .rule
@@ -204,7 +232,7 @@ pub fn find_tls<'t>(table: &'t RouteTable, sni: Option<&str>) -> Option<&'t Rout
             .get(index)
             .zip(sni)
             .is_some_and(|(hostname, sni)| hostname_matches(hostname, sni)),
-    })
+    }
 }
 
 /// A name, without regard to case, or `*.` before a suffix: one or more labels.

@@ -3,9 +3,13 @@
 //! Where chance decides, the caller passes 64 random bits; where time does, the time.
 
 pub mod affinity;
+pub mod backend;
 pub mod balance;
 pub mod cors;
 pub mod detect;
+pub mod explain;
+pub mod form;
+pub mod hop;
 pub mod matching;
 pub mod mirror;
 pub mod modify;
@@ -17,3 +21,4 @@ pub mod rewrite;
 pub mod split;
 #[cfg(test)]
 mod testing;
+pub mod way;

@@ -7,6 +7,7 @@ mod balance;
 mod conformance;
 mod cors;
 mod detection;
+mod explain_and_tap;
 mod foreign_peer;
 mod grpc;
 mod guides;

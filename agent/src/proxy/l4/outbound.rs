@@ -11,11 +11,7 @@ use super::{
 };
 use crate::{
     model::{
-        names::ObjectName,
-        protocol::Protocol,
-        route::{BackendRef, ResolvedRule},
-        seams::Dialled,
-        service::{Endpoint, ServiceState},
+        names::ObjectName, protocol::Protocol, seams::Dialled, service::Endpoint,
         snapshot::Snapshot,
     },
     proxy::{
@@ -30,7 +26,10 @@ use crate::{
         worker::Worker,
     },
     telemetry::{ConnectionInfo, ConnectionRecord, Reason, Reporter, SecurityPolicy},
-    traffic::{matching, split},
+    traffic::{
+        backend::{self, Unresolved},
+        matching, split,
+    },
     transport::{
         copy::{self, SocketSide},
         dial::reset_on_close,
@@ -387,67 +386,46 @@ fn candidates(
         }]);
     };
     record.info_mut().service = Some(Arc::clone(service));
-    let Some(rule) = rule(snapshot, service, wanted)? else {
-        return endpoints(service, dialled.port(), dialled.is_ipv6());
+    let table = snapshot
+        .routes(&service.service.name)
+        .and_then(|routes| routes.table(dialled.port(), wanted.client_namespace));
+    let rule = match table {
+        None => None,
+        Some(table) => matching::rule_of_connection(table, wanted.tls)
+            .map_err(|error| Failure::new(Reason::NoRoute, error.to_string()))?,
     };
-    let not_found = |detail: String| Failure::new(Reason::BackendNotFound, detail);
-    let index = split::pick(&rule, wanted.random)
-        .ok_or_else(|| not_found(format!("{} has no backend", rule.route_label)))?;
-    if let Some(why) = rule.refused.get(index).and_then(Option::as_ref) {
-        return Err(not_found(why.to_string()));
-    }
-    match &rule.rule().backends[index].backend {
-        BackendRef::Invalid(why) => Err(not_found(why.to_string())),
-        BackendRef::Service { name, port } => {
-            let service = snapshot
-                .service(name)
-                .ok_or_else(|| not_found(format!("there is no service {name}")))?;
-            record.info_mut().service = Some(Arc::clone(service));
-            endpoints(service, *port, dialled.is_ipv6())
+    let resolved = match rule {
+        None => backend::of_service(snapshot, &service.service.name, dialled.port()),
+        Some(rule) => {
+            let index = split::pick(rule, wanted.random).ok_or_else(|| {
+                let detail = format!("{} has no backend", rule.route_label);
+                Failure::new(Reason::BackendNotFound, detail)
+            })?;
+            backend::of_rule(snapshot, rule, index)
         }
+    };
+    // A failure is the backend's as well, where there is such a service.
+    let service = match &resolved {
+        Ok(resolved) => Some(resolved.service),
+        Err(error) => error.service().and_then(|name| snapshot.service(name)),
+    };
+    if let Some(service) = service {
+        record.info_mut().service = Some(Arc::clone(service));
     }
+    Ok(resolved?
+        .endpoints
+        .round_robin(dialled.is_ipv6(), ENDPOINTS_TRIED_MAX))
 }
 
-/// The rule of a TLSRoute or TCPRoute for the connection, where there is one.
-fn rule(
-    snapshot: &Snapshot,
-    service: &ServiceState,
-    wanted: &Wanted<'_>,
-) -> Result<Option<Arc<ResolvedRule>>, Failure> {
-    let routes = snapshot.routes(&service.service.name);
-    let table = routes.and_then(|r| r.table(wanted.dialled.port(), wanted.client_namespace));
-    let Some(table) = table else {
-        return Ok(None);
-    };
-    if let Some(sni) = wanted.tls
-        && !table.tls.is_empty()
-    {
-        return match matching::find_tls(table, sni) {
-            Some(entry) => Ok(Some(Arc::clone(&entry.rule))),
-            None => {
-                let detail = format!("no TLSRoute is for {}", sni.unwrap_or("no name"));
-                Err(Failure::new(Reason::NoRoute, detail))
-            }
+impl From<Unresolved> for Failure {
+    fn from(error: Unresolved) -> Self {
+        let reason = match error {
+            Unresolved::NoEndpoint(_) => Reason::NoHealthyEndpoint,
+            Unresolved::NoPort { .. } => Reason::NoSuchPort,
+            Unresolved::Refused(_) | Unresolved::NoService(_) => Reason::BackendNotFound,
         };
+        Self::new(reason, error.to_string())
     }
-    Ok(table.tcp.clone())
-}
-
-fn endpoints(service: &Arc<ServiceState>, port: u16, ipv6: bool) -> Result<Vec<Endpoint>, Failure> {
-    let Some((_, set)) = service.endpoints_of_port(port) else {
-        return Err(Failure::new(
-            Reason::NoSuchPort,
-            format!("service {} has no port {port}", service.service.name),
-        ));
-    };
-    let chosen = set.round_robin(ipv6, ENDPOINTS_TRIED_MAX);
-    if chosen.is_empty() {
-        return Err(Failure::new(
-            Reason::NoHealthyEndpoint,
-            format!("service {} has no endpoint", service.service.name),
-        ));
-    }
-    Ok(chosen)
 }
 
 /// The first candidate that stands. No byte of the application has been read yet, so that trying

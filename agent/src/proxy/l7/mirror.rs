@@ -19,11 +19,11 @@ use tokio::{task::spawn_local, time::timeout};
 use super::{
     body::{Body, BodyError},
     outbound::Outbound,
-    pipeline::{self, Exchange},
+    pipeline::{Exchange, Target},
 };
 use crate::{
     model::route::{Mirror, ResolvedRule},
-    traffic::mirror::chosen,
+    traffic::{backend, mirror::chosen},
     transport::limits::{MIRROR_LAG_BYTES_MAX, MIRROR_TIMEOUT, MIRRORS_MAX},
 };
 
@@ -92,9 +92,10 @@ fn run(exchange: &Exchange, mirror: Mirror, rule: &Arc<ResolvedRule>, body: Body
 
 async fn mirror_one(cx: &Rc<Outbound>, head: Parts, body: Body, mirror: Mirror) {
     let mut exchange = Exchange::mirrored(Rc::clone(cx), head, body);
-    let outcome = match pipeline::resolve(&exchange.snapshot, &mirror.backend) {
+    let resolved = backend::resolve(&exchange.snapshot, &mirror.backend).map(Target::of);
+    let outcome = match resolved {
         Ok(target) => super::send::send(&mut exchange, &target).await,
-        Err(refusal) => Err(refusal),
+        Err(error) => Err(error.into()),
     };
     exchange.mirror_ended(outcome).await;
 }

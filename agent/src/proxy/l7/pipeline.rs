@@ -25,15 +25,20 @@ use super::{
 };
 use crate::{
     model::{
+        protocol::Protocol,
         route::{
             BackendRef, Filters, Redirect, ResolvedRule, RouteEntry, Scheme, SessionPersistence,
         },
-        service::{EndpointSet, ServicePort, ServiceState},
+        service::{EndpointSet, ServiceState},
         snapshot::Snapshot,
     },
     telemetry::{Reason, RequestInfo, RequestProtocol, RequestRecord, RouteRef},
     traffic::{
-        affinity, cors, matching, modify, normalize, redirect, request::RequestView, rewrite, split,
+        affinity,
+        backend::{self, Resolved, Unresolved},
+        cors, matching, modify, normalize, redirect,
+        request::RequestView,
+        rewrite, split,
     },
 };
 
@@ -192,16 +197,10 @@ impl Exchange {
         let Some((service, port)) = &self.cx.service else {
             return Ok(());
         };
-        let Some(routes) = self.snapshot.routes(service) else {
+        let namespace = &self.cx.pod.workload().pod.name.namespace;
+        let Some(table) = matching::http_table(&self.snapshot, service, *port, namespace) else {
             return Ok(());
         };
-        let workload = self.cx.pod.workload();
-        let Some(table) = routes.table(*port, &workload.pod.name.namespace) else {
-            return Ok(());
-        };
-        if table.http.is_empty() && table.grpc.is_empty() {
-            return Ok(());
-        }
         let path = normalize::path(self.request.head.uri.path())
             .map_err(|error| Refusal::new(Reason::BadRequest, error.to_string()))?;
         let request = RequestView {
@@ -308,11 +307,8 @@ impl Exchange {
         if let Some(route) = &mut self.record.info_mut().route {
             route.backend = Some(index);
         }
-        if let Some(why) = rule.refused.get(index).and_then(Option::as_ref) {
-            return Err(Refusal::new(Reason::BackendNotFound, why.to_string()));
-        }
-        let backend = &rule.rule().backends[index].backend;
-        let mut target = resolve(&self.snapshot, backend)?;
+        let resolved = backend::of_rule(&self.snapshot, &rule, index)?;
+        let mut target = Target::of(resolved);
         target.backend = Some(index);
         target.pinned = token
             .as_ref()
@@ -331,18 +327,14 @@ impl Exchange {
 
     fn dialled(&self) -> Result<Target, Refusal> {
         match &self.cx.service {
-            Some((name, port)) => resolve(
-                &self.snapshot,
-                &BackendRef::Service {
-                    name: name.clone(),
-                    port: *port,
-                },
-            )
-            // The address was this service's when it was dialled.
-            .map_err(|refusal| match refusal.reason {
-                Reason::BackendNotFound => Refusal::new(Reason::NoSuchPort, refusal.detail),
-                _ => refusal,
-            }),
+            Some((name, port)) => match backend::of_service(&self.snapshot, name, *port) {
+                Ok(resolved) => Ok(Target::of(resolved)),
+                // The address was this service's when it was dialled.
+                Err(error @ (Unresolved::NoService(_) | Unresolved::NoPort { .. })) => {
+                    Err(Refusal::new(Reason::NoSuchPort, error.to_string()))
+                }
+                Err(error) => Err(error.into()),
+            },
             None => Ok(Target {
                 service: None,
                 endpoints: Arc::new(EndpointSet::of_address(self.cx.dialled)),
@@ -558,33 +550,29 @@ impl Exchange {
     }
 }
 
-/// A backend's service and its endpoints.
-pub(super) fn resolve(snapshot: &Snapshot, backend: &BackendRef) -> Result<Target, Refusal> {
-    let not_found = |detail: String| Refusal::new(Reason::BackendNotFound, detail);
-    let (name, port) = match backend {
-        BackendRef::Service { name, port } => (name, *port),
-        BackendRef::Invalid(why) => return Err(not_found(why.to_string())),
-    };
-    let service = snapshot
-        .service(name)
-        .ok_or_else(|| not_found(format!("there is no service {name}")))?;
-    let (service_port, endpoints): (&ServicePort, _) = service
-        .endpoints_of_port(port)
-        .ok_or_else(|| not_found(format!("service {name} has no port {port}")))?;
-    if endpoints.is_empty() {
-        let detail = format!("service {name} has no endpoint");
-        return Err(Refusal::new(Reason::NoHealthyEndpoint, detail));
+impl From<Unresolved> for Refusal {
+    fn from(error: Unresolved) -> Self {
+        let reason = match error {
+            Unresolved::NoEndpoint(_) => Reason::NoHealthyEndpoint,
+            Unresolved::Refused(_) | Unresolved::NoService(_) | Unresolved::NoPort { .. } => {
+                Reason::BackendNotFound
+            }
+        };
+        Self::new(reason, error.to_string())
     }
-    Ok(Target {
-        http2: crate::model::protocol::Protocol::of(service_port).wants_http2(),
-        service: Some(Arc::clone(service)),
-        endpoints: Arc::clone(endpoints),
-        pinned: None,
-        backend: None,
-    })
 }
 
 impl Target {
+    pub(super) fn of(resolved: Resolved<'_>) -> Self {
+        Self {
+            service: Some(Arc::clone(resolved.service)),
+            endpoints: Arc::clone(resolved.endpoints),
+            http2: Protocol::of(resolved.port).wants_http2(),
+            pinned: None,
+            backend: None,
+        }
+    }
+
     pub(super) fn address(endpoint: crate::model::service::Endpoint) -> SocketAddr {
         SocketAddr::new(endpoint.address, endpoint.port)
     }

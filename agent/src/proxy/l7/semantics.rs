@@ -3,7 +3,7 @@
 
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Version,
-    header::{CONNECTION, CONTENT_LENGTH, HOST, TE, TRANSFER_ENCODING, UPGRADE},
+    header::{CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING, UPGRADE},
     request::Parts,
     uri::{Authority, PathAndQuery},
 };
@@ -11,12 +11,11 @@ use http::{
 use super::answer::Refusal;
 use crate::{
     telemetry::Reason,
+    traffic::hop::{self, names_in},
     transport::limits::{HEADER_BYTES_MAX, HEADERS_MAX, URI_BYTES_MAX},
 };
 
-const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
-const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
-const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+pub(super) use hop::strip as strip_hop_by_hop;
 
 /// What the client wants the connection to become, with a 101 or a CONNECT.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -161,55 +160,12 @@ fn becomes(parts: &Parts) -> Result<Option<Become>, Refusal> {
     Ok((!only_http2).then(|| Become::Upgrade(upgrade.clone())))
 }
 
-fn names_in(headers: &HeaderMap, field: HeaderName) -> impl Iterator<Item = &str> {
-    let lines = headers.get_all(field).into_iter();
-    lines
-        .filter_map(|line| line.to_str().ok())
-        .flat_map(|line| line.split(','))
-        .map(str::trim)
-}
-
-/// The same of an answer. A `Content-Length` beside a coding is a lie (RFC 9112 §6.3).
+/// [`strip_hop_by_hop`] of an answer. A `Content-Length` beside a coding is a lie (RFC 9112 §6.3).
 pub(super) fn strip_answer(headers: &mut HeaderMap) {
     if headers.contains_key(TRANSFER_ENCODING) {
         headers.remove(CONTENT_LENGTH);
     }
     strip_hop_by_hop(headers);
-}
-
-/// RFC 9110 §7.6.1. `te: trailers` stays: gRPC asks for it.
-pub(super) fn strip_hop_by_hop(headers: &mut HeaderMap) {
-    if headers.contains_key(CONNECTION) {
-        let named: Vec<HeaderName> = names_in(headers, CONNECTION)
-            .filter_map(|name| name.parse().ok())
-            // Who names these means something else than a hop.
-            .filter(|name| *name != HOST && *name != CONTENT_LENGTH && *name != TE)
-            .collect();
-        for name in named {
-            headers.remove(name);
-        }
-        headers.remove(CONNECTION);
-    }
-    for name in [
-        KEEP_ALIVE,
-        PROXY_CONNECTION,
-        TRANSFER_ENCODING,
-        UPGRADE,
-        HTTP2_SETTINGS,
-    ] {
-        headers.remove(name);
-    }
-    if let Some(te) = headers.get(TE) {
-        let trailers = te.to_str().is_ok_and(|te| {
-            te.split(',')
-                .any(|coding| coding.trim().eq_ignore_ascii_case("trailers"))
-        });
-        if trailers {
-            headers.insert(TE, HeaderValue::from_static("trailers"));
-        } else {
-            headers.remove(TE);
-        }
-    }
 }
 
 #[cfg(test)]

@@ -138,16 +138,24 @@ impl State {
     }
 }
 
+/// What a folder has, read once.
+pub(super) struct Once {
+    pub(super) census: Census,
+    pub(super) problems: Vec<Problem>,
+    pub(super) delta: Delta,
+}
+
 /// Reads `dir` once and says nothing.
-pub(super) fn once(dir: &Path) -> (Census, Vec<Problem>) {
+pub(super) fn once(dir: &Path) -> Once {
     let mut folder = Folder::default();
     let listing = Listing::of(dir);
     let contents = read::all(dir, Settle::default().all(&listing), &folder);
     let update = folder.update(contents, listing.problem);
-    (
-        folder.census(),
-        update.problems.into_values().flatten().collect(),
-    )
+    Once {
+        census: folder.census(),
+        problems: update.problems.into_values().flatten().collect(),
+        delta: update.delta,
+    }
 }
 
 #[cfg(test)]

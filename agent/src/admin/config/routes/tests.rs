@@ -66,7 +66,7 @@ fn routes_are_shown_in_the_order_in_which_they_are_asked() {
     let producer = &service["tables"][0];
     assert!(producer["clientNamespace"].is_null() && producer["port"].is_null());
     let first = &producer["http"][0];
-    assert_eq!(first["route"], "HTTPRoute shop/web");
+    assert_eq!(first["route"], "HTTPRoute/shop/web");
     assert_eq!(first["rule"], "canary");
     assert_eq!(
         first["match"].to_string(),
