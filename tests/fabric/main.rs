@@ -7,6 +7,7 @@
     reason = "a test that cannot go on has failed"
 )]
 
+mod http;
 mod network;
 mod peers;
 mod programs;

@@ -9,6 +9,7 @@ const METRICS_DEADLINE: Duration = Duration::from_secs(5);
 /// The label of connections whose bytes were protected on the wire.
 pub const MUTUAL_TLS: [(&str, &str); 1] = [("connection_security_policy", "mutual_tls")];
 const OPENED: &str = "istio_tcp_connections_opened_total";
+const REQUESTS: &str = "istio_requests_total";
 
 impl Mesh {
     /// Connections that both agents count as mutual TLS between exactly these two identities.
@@ -59,6 +60,35 @@ impl Mesh {
             }
             Err(format!("{seen} of {:#?}", metrics.starting_with(OPENED)))
         });
+    }
+
+    /// HTTP requests between exactly these two identities that both agents have counted, with this
+    /// status and `labels`.
+    #[track_caller]
+    pub fn expect_requests(
+        &self,
+        client: &Pod,
+        server: &Pod,
+        status: u16,
+        labels: &[(&str, &str)],
+        at_least: u32,
+    ) {
+        let code = status.to_string();
+        for (reporter, pod) in [("source", client), ("destination", server)] {
+            let agent = self.agent_of(pod);
+            let mut extra = vec![("response_code", code.as_str())];
+            extra.extend_from_slice(labels);
+            let what =
+                format!("{at_least} requests with {status} counted by the {reporter}'s agent");
+            eventually(&what, METRICS_DEADLINE, || {
+                let metrics = agent.metrics();
+                let seen = between(&metrics, REQUESTS, reporter, client, server, &extra);
+                if seen >= f64::from(at_least) {
+                    return Ok(());
+                }
+                Err(format!("{seen} of {:#?}", metrics.starting_with(REQUESTS)))
+            });
+        }
     }
 
     /// Dials until a connection goes through the mesh: for a pod that is new, of which the client's
@@ -114,6 +144,17 @@ fn opened(
     server: &Pod,
     extra: &[(&str, &str)],
 ) -> f64 {
+    between(metrics, OPENED, reporter, client, server, extra)
+}
+
+fn between(
+    metrics: &Metrics,
+    name: &str,
+    reporter: &str,
+    client: &Pod,
+    server: &Pod,
+    extra: &[(&str, &str)],
+) -> f64 {
     let (source, destination) = (client.principal(), server.principal());
     let mut labels = vec![
         ("reporter", reporter),
@@ -123,5 +164,5 @@ fn opened(
         ("destination_workload", server.name()),
     ];
     labels.extend_from_slice(extra);
-    metrics.sum(OPENED, &labels)
+    metrics.sum(name, &labels)
 }

@@ -22,8 +22,10 @@ mod cgroup;
 pub mod envoy;
 mod expect;
 mod fabric;
+mod grpc;
 #[cfg(feature = "peers")]
 pub mod hbone;
+mod http;
 pub mod manifests;
 mod mesh;
 mod metrics;
@@ -42,6 +44,8 @@ pub use ca::{Ca, TRUST_DOMAIN};
 #[cfg(feature = "peers")]
 pub use ca::{Identity, Leaf};
 pub use expect::MUTUAL_TLS;
+pub use grpc::{Call, Calls};
+pub use http::{Answer, Request};
 pub use mesh::{Mesh, Node};
 pub use metrics::{Metrics, Sample};
 pub use netns::{Netns, TcpSocket, TcpState};
@@ -50,5 +54,5 @@ pub use poll::{eventually, never, wait_for};
 pub use process::{Exec, Finished, Proc};
 pub use programs::{Load, Talk, ip_in};
 pub use run::sweep;
-pub use service::ServiceHandle;
+pub use service::{ServiceBuilder, ServiceHandle};
 pub use sniffer::{Frames, Sniffer};

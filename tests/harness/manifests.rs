@@ -85,11 +85,26 @@ pub fn mesh_config() -> Value {
     })
 }
 
-/// `ports`: service port → pod's port, each with a name of its own.
-pub fn service(namespace: &str, name: &str, vips: &[IpAddr], ports: &[(u16, u16)]) -> Value {
+/// A port of a Service.
+#[derive(Clone, Debug)]
+pub struct Port {
+    pub name: String,
+    pub port: u16,
+    /// The pods' port.
+    pub target: u16,
+    pub app_protocol: Option<String>,
+}
+
+pub fn service(namespace: &str, name: &str, vips: &[IpAddr], ports: &[Port]) -> Value {
     let ports: Vec<_> = ports
         .iter()
-        .map(|(port, target)| json!({"name": format!("tcp-{port}"), "port": port, "targetPort": target, "protocol": "TCP", "appProtocol": "tcp"}))
+        .map(|port| {
+            let mut object = json!({"name": port.name, "port": port.port, "targetPort": port.target, "protocol": "TCP"});
+            if let Some(protocol) = &port.app_protocol {
+                object["appProtocol"] = json!(protocol);
+            }
+            object
+        })
         .collect();
     json!({
         "apiVersion": "v1",
@@ -124,14 +139,14 @@ impl From<IpAddr> for Endpoint {
 pub fn endpoint_slice(
     namespace: &str,
     service: &str,
-    ports: &[(u16, u16)],
+    ports: &[Port],
     ipv6: bool,
     endpoints: &[Endpoint],
 ) -> Value {
     let family = if ipv6 { "IPv6" } else { "IPv4" };
     let ports: Vec<_> = ports
         .iter()
-        .map(|(port, target)| json!({"name": format!("tcp-{port}"), "port": target, "protocol": "TCP"}))
+        .map(|port| json!({"name": port.name, "port": port.target, "protocol": "TCP"}))
         .collect();
     let endpoints: Vec<_> = endpoints
         .iter()
@@ -188,6 +203,77 @@ pub fn peer_authentication(
         "kind": "PeerAuthentication",
         "metadata": {"name": name, "namespace": namespace},
         "spec": spec,
+    })
+}
+
+/// `rules`: as in the manifest. `parents`: see [`parent`]; a single one or a list.
+pub fn http_route(namespace: &str, name: &str, parents: Value, rules: Value) -> Value {
+    route("v1", "HTTPRoute", namespace, name, parents, rules)
+}
+
+pub fn grpc_route(namespace: &str, name: &str, parents: Value, rules: Value) -> Value {
+    route("v1", "GRPCRoute", namespace, name, parents, rules)
+}
+
+/// The one rule of a TCPRoute has nothing but backends.
+pub fn tcp_route(namespace: &str, name: &str, parents: Value, backends: Value) -> Value {
+    let rules = json!([{"backendRefs": backends}]);
+    route("v1alpha2", "TCPRoute", namespace, name, parents, rules)
+}
+
+pub fn tls_route(
+    namespace: &str,
+    name: &str,
+    parents: Value,
+    hostnames: &[&str],
+    backends: Value,
+) -> Value {
+    let rules = json!([{"backendRefs": backends}]);
+    let mut route = route("v1", "TLSRoute", namespace, name, parents, rules);
+    route["spec"]["hostnames"] = json!(hostnames);
+    route
+}
+
+fn route(
+    version: &str,
+    kind: &str,
+    namespace: &str,
+    name: &str,
+    parents: Value,
+    rules: Value,
+) -> Value {
+    let parents = match parents {
+        Value::Array(parents) => parents,
+        parent => vec![parent],
+    };
+    json!({
+        "apiVersion": format!("gateway.networking.k8s.io/{version}"),
+        "kind": kind,
+        "metadata": {"name": name, "namespace": namespace},
+        "spec": {"parentRefs": parents, "rules": rules},
+    })
+}
+
+/// A Service as a route's parent, on every port of it; add `port` or `namespace` where they count.
+pub fn parent(service: &str) -> Value {
+    json!({"group": "", "kind": "Service", "name": service})
+}
+
+/// A Service on port 80 as a backend of weight 1; add `weight`, `namespace`, `filters` where they count.
+pub fn backend(service: &str) -> Value {
+    json!({"name": service, "port": 80})
+}
+
+/// Routes of `kind` in `from` may refer to the services of `namespace`.
+pub fn reference_grant(namespace: &str, name: &str, kind: &str, from: &str) -> Value {
+    json!({
+        "apiVersion": "gateway.networking.k8s.io/v1beta1",
+        "kind": "ReferenceGrant",
+        "metadata": {"name": name, "namespace": namespace},
+        "spec": {
+            "from": [{"group": "gateway.networking.k8s.io", "kind": kind, "namespace": from}],
+            "to": [{"group": "", "kind": "Service"}],
+        },
     })
 }
 

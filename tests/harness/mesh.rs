@@ -3,7 +3,6 @@
 use std::{
     fs,
     io::{BufRead, BufReader},
-    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     sync::{
@@ -25,7 +24,7 @@ use crate::{
     pod::{Pod, PodBuilder},
     poll::wait_for,
     process::{Exec, Place},
-    service::ServiceHandle,
+    service::{ServiceBuilder, ServiceHandle},
     sniffer::Sniffer,
 };
 
@@ -167,30 +166,24 @@ impl Mesh {
         lock(&self.pods).push(pod);
     }
 
-    /// A service with all of these pods behind it, over IPv4 and IPv6.
+    /// A Service to be.
+    pub fn new_service(&self, name: &str) -> ServiceBuilder<'_> {
+        ServiceBuilder::new(self, name)
+    }
+
+    /// A service of opaque bytes with all of these pods behind it.
     pub fn service(&self, name: &str, port: u16, target: u16, pods: &[&Pod]) -> ServiceHandle {
-        let number = self.next_service.fetch_add(1, Ordering::Relaxed);
-        let service = ServiceHandle {
-            name: name.to_owned(),
-            v4: SocketAddr::new(
-                Ipv4Addr::new(10, 96, 0, number.to_be_bytes()[1]).into(),
-                port,
-            ),
-            v6: SocketAddr::new(
-                Ipv6Addr::new(0xfd00, 0x96, 0, 0, 0, 0, 0, number).into(),
-                port,
-            ),
-            ports: vec![(port, target)],
-            fabric: Arc::clone(&self.fabric),
-        };
-        self.apply(&manifests::service(
-            NAMESPACE,
-            name,
-            &[service.v4.ip(), service.v6.ip()],
-            &service.ports,
-        ));
-        service.set_pods(pods);
-        service
+        self.new_service(name).port(port, target, "tcp").of(pods)
+    }
+
+    /// Port 80 of a service that speaks HTTP, whichever version a client begins with; the pods
+    /// listen on 8080.
+    pub fn http_service(&self, name: &str, pods: &[&Pod]) -> ServiceHandle {
+        self.new_service(name).port(80, 8080, "http").of(pods)
+    }
+
+    pub(crate) fn next_service(&self) -> u16 {
+        self.next_service.fetch_add(1, Ordering::Relaxed)
     }
 
     /// Flags of an agent on `node`. The same node has the same folders each time.

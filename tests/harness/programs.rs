@@ -39,7 +39,7 @@ impl Pod {
         self.talk_with(&[], addr, steps)
     }
 
-    /// With flags: `--mapped`, `--nonblocking`, `--from ADDR`.
+    /// With flags: `--mapped`, `--nonblocking`, `--from ADDR`, `--patience SECONDS`.
     #[track_caller]
     pub fn talk_with(&self, flags: &[&str], addr: SocketAddr, steps: &[&str]) -> Talk {
         let run = self.talker(flags, addr, steps).finish();
@@ -86,14 +86,49 @@ impl Pod {
     /// nginx with one page.
     #[track_caller]
     pub fn nginx(&self, port: u16, body: &str) -> Proc {
-        let dir = self.dir().join("nginx");
+        let listen = format!("listen {port}; listen [::]:{port} ipv6only=on;");
+        self.nginx_with("nginx", port, &listen, body)
+    }
+
+    /// nginx with one page over TLS of its own, with a certificate that nobody knows.
+    #[track_caller]
+    pub fn nginx_tls(&self, port: u16, body: &str) -> Proc {
+        let dir = self.dir();
+        let (cert, key) = (dir.join("tls.crt"), dir.join("tls.key"));
+        let openssl = self
+            .command("openssl")
+            .args([
+                "req",
+                "-x509",
+                "-newkey",
+                "ec",
+                "-pkeyopt",
+                "ec_paramgen_curve:P-256",
+            ])
+            .args(["-nodes", "-subj", "/CN=app", "-keyout"])
+            .arg(&key)
+            .arg("-out")
+            .arg(&cert);
+        openssl.run().expect_ok();
+        let listen = format!(
+            "listen {port} ssl; listen [::]:{port} ipv6only=on ssl;\n    \
+             ssl_certificate {}; ssl_certificate_key {};",
+            cert.display(),
+            key.display()
+        );
+        self.nginx_with("nginx-tls", port, &listen, body)
+    }
+
+    #[track_caller]
+    fn nginx_with(&self, name: &str, port: u16, listen: &str, body: &str) -> Proc {
+        let dir = self.dir().join(name);
         std::fs::create_dir_all(&dir).unwrap();
         let config = format!(
             "daemon off; master_process off; user root; pid {dir}/pid; error_log stderr;\n\
              events {{ worker_connections 4096; }}\n\
              http {{\n  access_log off; client_body_temp_path {dir}/body; proxy_temp_path {dir}/proxy;\n  \
              fastcgi_temp_path {dir}/fcgi; uwsgi_temp_path {dir}/uwsgi; scgi_temp_path {dir}/scgi;\n  \
-             server {{\n    listen {port}; listen [::]:{port} ipv6only=on;\n    \
+             server {{\n    {listen}\n    \
              location / {{ return 200 '{body}'; }}\n    \
              location /whoami {{ return 200 '$remote_addr'; }}\n  }}\n}}\n",
             dir = dir.display()

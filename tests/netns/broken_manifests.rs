@@ -23,7 +23,7 @@ fn broken_manifests_disturb_nothing_and_are_reported_once() {
     assert_eq!(mentions(&agent, "broken.yaml"), 1, "{}", agent.log());
 
     // A file that an editor has half written: the objects it had stay.
-    let service = manifests::service("shop", "web", &[web.v4.ip()], &[(80, 8080)]);
+    let service = web.manifest();
     let file = manifests::file_name(&service);
     let whole = std::fs::read_to_string(mesh.manifests().dir().join(&file)).unwrap();
     mesh.manifests()

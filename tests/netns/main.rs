@@ -66,6 +66,9 @@ mod restart_over_pins;
 mod several_agents;
 mod uninstall;
 
+// Request by request.
+mod http;
+
 // HBONE with peers that are not Weir's code.
 mod envoy_client;
 mod envoy_server;

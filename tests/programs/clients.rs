@@ -42,7 +42,7 @@ fn ping(stream: &mut TcpStream) -> io::Result<()> {
 pub(crate) fn dial_many(from: SocketAddr, addrs: &[&str]) -> Outcome {
     let dial = Dial {
         from: Some(from),
-        nonblocking: false,
+        ..Dial::default()
     };
     let mut streams = Vec::new();
     for addr in addrs {

@@ -45,6 +45,8 @@ pub(crate) struct Dial {
     pub(crate) from: Option<SocketAddr>,
     /// connect() in a non-blocking socket, then wait until it is writable.
     pub(crate) nonblocking: bool,
+    /// How long one step may take, instead of [`STEP_TIMEOUT`].
+    pub(crate) patience_seconds: Option<u64>,
 }
 
 /// What the dial itself did, beside the stream.
@@ -86,7 +88,8 @@ impl Dial {
         };
         let stream = TcpStream::from(socket);
         stream.set_nonblocking(false)?;
-        stream.set_read_timeout(Some(STEP_TIMEOUT))?;
+        let patience = self.patience_seconds.map(Duration::from_secs);
+        stream.set_read_timeout(Some(patience.unwrap_or(STEP_TIMEOUT)))?;
         stream.set_write_timeout(Some(STEP_TIMEOUT))?;
         Ok(Dialled {
             stream,

@@ -3,6 +3,8 @@
 //! ```text
 //! weir-testprog serve BEHAVIOUR ADDR     echo, greet, whoami, reply-at-eof, close-first, reset,
 //!                                        source, silent, bulk:BYTES
+//!                                        canned:TEXT or @FILE
+//! weir-testprog http ADDR NAME           HTTP/1.1 and h2c; what it answers the query says
 //! weir-testprog talk [FLAGS] ADDR STEP…  one connection, step by step; one report at its end
 //! weir-testprog bulk ADDR BYTES          that many bytes both ways at once, every one checked
 //! weir-testprog hold ADDR N              N connections at once; `check` on stdin tries them all
@@ -15,6 +17,8 @@
 
 mod bulk;
 mod clients;
+#[cfg(feature = "peers")]
+mod http;
 mod io;
 mod load;
 mod serve;
@@ -40,6 +44,8 @@ fn main() -> ExitCode {
 fn run(args: &[&str]) -> Outcome {
     match args {
         ["serve", behaviour, addr] => serve::run(behaviour, addr.parse()?),
+        #[cfg(feature = "peers")]
+        ["http", addr, name] => http::run(addr.parse()?, name),
         ["talk", args @ ..] => talk::run(args),
         ["bulk", addr, bytes] => bulk::client(addr.parse()?, bytes.parse()?),
         ["hold", addr, count] => clients::hold(addr.parse()?, count.parse()?),

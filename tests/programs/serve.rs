@@ -24,6 +24,9 @@ pub(crate) fn run(behaviour: &str, addr: SocketAddr) -> Outcome {
     if let Some(bytes) = behaviour.strip_prefix("bulk:") {
         return bulk::server(&listener, bytes.parse()?);
     }
+    if let Some(text) = behaviour.strip_prefix("canned:") {
+        return canned(&listener, text);
+    }
     let behave: Behaviour = match behaviour {
         "echo" => echo,
         "greet" => greet,
@@ -134,4 +137,29 @@ fn silent(_: &TcpStream, _: &mut u64) -> io::Result<()> {
     loop {
         thread::park();
     }
+}
+
+/// Tells the head of each connection's first request as it came, answers with `text` (`@FILE`: what is
+/// in the file) whatever was asked, and ends.
+fn canned(listener: &TcpListener, text: &str) -> Outcome {
+    let text = match text.strip_prefix('@') {
+        Some(file) => std::fs::read_to_string(file)?,
+        None => text.to_owned(),
+    };
+    for stream in listener.incoming() {
+        let (mut stream, text) = (stream?, text.clone());
+        thread::spawn(move || -> io::Result<()> {
+            let mut head = Vec::new();
+            let mut byte = [0];
+            while !head.ends_with(b"\r\n\r\n") {
+                stream.read_exact(&mut byte)?;
+                head.extend(byte);
+            }
+            tell(&json!({"event": "head", "text": String::from_utf8_lossy(&head)}));
+            stream.write_all(text.as_bytes())?;
+            stream.shutdown(Shutdown::Write)?;
+            read_to_end(&stream, &mut 0)
+        });
+    }
+    Ok(())
 }

@@ -13,7 +13,7 @@ use crate::{
     io::{Dial, Dialled, describe, reset, tell},
 };
 
-/// `talk [--mapped] [--nonblocking] [--from ADDR] ADDR STEP…`
+/// `talk [--mapped] [--nonblocking] [--from ADDR] [--patience SECONDS] ADDR STEP…`
 ///
 /// | step | does |
 /// |---|---|
@@ -30,6 +30,7 @@ pub(crate) fn run(args: &[&str]) -> Outcome {
     let addr: SocketAddr = loop {
         match *args.next().ok_or("no address")? {
             "--mapped" => mapped = true,
+            "--patience" => dial.patience_seconds = Some(args.next().ok_or("no seconds")?.parse()?),
             "--nonblocking" => dial.nonblocking = true,
             "--from" => dial.from = Some(args.next().ok_or("no source address")?.parse()?),
             addr => break addr.parse()?,

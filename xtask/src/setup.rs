@@ -45,12 +45,16 @@ const fn program(name: &'static str, package: &'static str) -> Program {
 
 const TEST_PROGRAMS: &[Program] = &[
     program("curl", "curl"),
+    program("h2load", "nghttp2-client"),
     program("ip", "iproute2"),
     program("nginx", "nginx-light"),
     program("openssl", "openssl"),
     program("redis-cli", "redis-tools"),
     program("redis-server", "redis-server"),
 ];
+
+/// Modules of `/usr/bin/python3` that the gRPC and WebSocket programs import.
+const TEST_MODULES: &[&str] = &["python3-grpcio", "python3-websockets"];
 
 const DEMO_PROGRAMS: &[Program] = &[
     program("curl", "curl"),
@@ -95,6 +99,7 @@ pub(crate) struct TestTools {
 
 pub(crate) fn for_test() -> Result<TestTools> {
     let mut missing = missing_packages(TEST_PROGRAMS);
+    missing.extend(apt::not_installed(TEST_MODULES));
     missing.extend(bpf::lint_packages());
     apt::install(&missing)?;
     Ok(TestTools {

@@ -1,9 +1,12 @@
 //! The destination's half of a request: from a peer, or from a pod of this node, to the
 //! application.
 
-use std::{cell::RefCell, net::SocketAddr, rc::Rc};
+use std::{
+    cell::{Cell, RefCell},
+    net::SocketAddr,
+    rc::Rc,
+};
 
-use bytes::Bytes;
 use http::{
     HeaderName, HeaderValue, Request, Response, Uri, Version as HttpVersion,
     header::{FORWARDED, HOST},
@@ -15,12 +18,12 @@ use tokio::net::TcpStream;
 use super::{
     answer::{self, Asker, REASON, Refusal},
     body::{Answer, Body, Guards, Keep},
+    outgoing::Outgoing,
     pool::{Key, Lease, Version},
     semantics::{self, Become},
     serve::{Handler, Served, Turns},
     upgrade::Upgraded,
     upstream::{self, By, Upstream},
-    wire::Wire,
 };
 use crate::{
     proxy::{pods::LocalPod, worker::Worker},
@@ -41,26 +44,11 @@ pub(in crate::proxy) struct Inbound {
     seed: RefCell<Option<TcpStream>>,
 }
 
-/// A request on its way to the application.
-pub(super) struct Delivery {
-    pub(super) head: Parts,
-    pub(super) body: Body,
-    pub(super) becomes: Option<Become>,
-    /// What the application is spoken to in.
-    pub(super) version: Version,
-}
-
 /// The application's answer.
 pub(super) struct Delivered {
     pub(super) response: Response<Body>,
     /// What the connection has become.
     pub(super) becomes: Option<Upgraded>,
-}
-
-/// A request that could not be delivered; there, where nothing of it was sent.
-pub(super) struct Undelivered {
-    pub(super) refusal: Refusal,
-    pub(super) delivery: Option<Delivery>,
 }
 
 impl Inbound {
@@ -90,57 +78,46 @@ impl Inbound {
         self.peers.source_address
     }
 
-    /// What happens to a request at its destination, in order.
-    pub(super) async fn deliver(&self, delivery: Delivery) -> Result<Delivered, Undelivered> {
-        let mut record = self.begin(&delivery);
+    /// What happens to a request at its destination, in order. Where nothing of it was sent,
+    /// `request` is as it was.
+    pub(super) async fn deliver(&self, request: &mut Outgoing) -> Result<Delivered, Refusal> {
+        let mut record = self.begin(&request.head);
         // Authorization and rate limits come here.
-        let mut to_app = self.application(delivery.version);
+        let mut to_app = self.application(request.version);
         let lease = match to_app.connect().await {
             Ok(lease) => lease,
-            Err(error) => {
-                let refusal = Refusal::from(error);
-                record.response(refusal.reason.http_status());
-                record.finish(refusal.reason, Some(refusal.detail.clone()));
-                return Err(Undelivered {
-                    refusal,
-                    delivery: Some(delivery),
-                });
-            }
+            Err(error) => return Err(self.fail(record, error.into())),
         };
-        let Delivery {
-            mut head,
-            body,
-            becomes,
-            ..
-        } = delivery;
+        let (mut head, body) = request.take();
         self.say_who_calls(&mut head);
         let trace = self.worker.telemetry.trace(&self.peers, &mut head.headers);
         record.set_trace(trace);
         record.capture_headers(&head.headers);
         let (body, received) = body.counted();
-        let request = to_application(head, body, becomes.as_ref(), to_app.version);
-        match to_app.send(lease, request).await {
-            Ok((response, lease)) => Ok(self
-                .answered(response, lease, record, received, becomes.as_ref())
-                .await),
-            Err(refusal) => {
-                record.response(refusal.reason.http_status());
-                record.finish(refusal.reason, Some(refusal.detail.clone()));
-                Err(Undelivered {
-                    refusal,
-                    delivery: None,
-                })
+        let becomes = request.becomes.as_ref();
+        let sent = to_application(head, body, becomes, to_app.version);
+        match to_app.send(lease, sent).await {
+            Ok((response, lease)) if upstream::became(becomes, response.status()) => {
+                Ok(Box::pin(became(response, lease, record)).await)
             }
+            Ok((response, lease)) => Ok(answered(response, lease, record, received)),
+            Err(refusal) => Err(self.fail(record, refusal)),
         }
     }
 
-    fn begin(&self, delivery: &Delivery) -> RequestRecord {
+    fn fail(&self, mut record: RequestRecord, refusal: Refusal) -> Refusal {
+        record.response(refusal.reason.http_status());
+        record.finish(refusal.reason, Some(refusal.detail.clone()));
+        refusal
+    }
+
+    fn begin(&self, head: &Parts) -> RequestRecord {
         let telemetry = &self.worker.telemetry;
         telemetry.request(RequestInfo {
             peers: self.peers.clone(),
-            protocol: RequestProtocol::of(&delivery.head),
-            method: delivery.head.method.clone(),
-            details: telemetry.details(&delivery.head),
+            protocol: RequestProtocol::of(head),
+            method: head.method.clone(),
+            details: telemetry.details(head),
             route: None,
         })
     }
@@ -177,50 +154,46 @@ impl Inbound {
             }
         }
     }
+}
 
-    async fn answered(
-        &self,
-        response: Response<Incoming>,
-        lease: Lease,
-        mut record: RequestRecord,
-        received: Option<Rc<std::cell::Cell<u64>>>,
-        becomes: Option<&Become>,
-    ) -> Delivered {
-        let (mut head, body) = response.into_parts();
-        record.response(head.status);
-        record.capture_response_headers(&head.headers);
-        // Who else says why Weir answered is not Weir.
-        head.headers.remove(REASON);
-        if upstream::became(becomes, head.status) {
-            let upgraded = upstream::take_over(&lease).await;
-            return became(head, upgraded, record);
-        }
-        semantics::strip_hop_by_hop(&mut head.headers);
-        record.grpc_status_from(&head.headers);
-        let body = Body::of_request(body);
-        let answer = Answer {
-            body,
-            record: Some(record),
-            received,
-            deadline: None,
-            keep: Keep::Lease(lease),
-            guards: Guards::default(),
-            failed: None,
-        };
-        Delivered {
-            response: Response::from_parts(head, Body::answer(answer)),
-            becomes: None,
-        }
+fn answered(
+    response: Response<Incoming>,
+    lease: Lease,
+    mut record: RequestRecord,
+    received: Option<Rc<Cell<u64>>>,
+) -> Delivered {
+    let (mut head, body) = response.into_parts();
+    record.response(head.status);
+    record.capture_response_headers(&head.headers);
+    // Who else says why Weir answered is not Weir.
+    head.headers.remove(REASON);
+    semantics::strip_hop_by_hop(&mut head.headers);
+    record.grpc_status_from(&head.headers);
+    let answer = Answer {
+        body: Body::of_request(body),
+        record: Some(record),
+        received,
+        deadline: None,
+        keep: Keep::Lease(lease),
+        guards: Guards::default(),
+        failed: None,
+    };
+    Delivered {
+        response: Response::from_parts(head, Body::answer(answer)),
+        becomes: None,
     }
 }
 
-/// The connection is the upstream's from now on; 101 keeps the fields that say so.
-fn became(
-    head: http::response::Parts,
-    upgraded: Result<(Wire, Bytes), Refusal>,
-    record: RequestRecord,
+/// The connection is the application's from now on; 101 keeps the fields that say so.
+async fn became(
+    response: Response<Incoming>,
+    lease: Lease,
+    mut record: RequestRecord,
 ) -> Delivered {
-    match upgraded {
+    let (mut head, _) = response.into_parts();
+    record.response(head.status);
+    head.headers.remove(REASON);
+    match upstream::take_over(&lease).await {
         Ok((upstream, read_ahead)) => Delivered {
             response: Response::from_parts(head, Body::Empty),
             becomes: Some(Upgraded {
@@ -319,13 +292,9 @@ impl Handler for Inbound {
                 return answer::refuse(&refusal, asker);
             }
         };
-        let delivery = Delivery {
-            head,
-            body: Body::of_request(body),
-            becomes: checked.becomes,
-            version,
-        };
-        match self.deliver(delivery).await {
+        let mut outgoing = Outgoing::new(head, Body::of_request(body), version);
+        outgoing.becomes = checked.becomes;
+        match self.deliver(&mut outgoing).await {
             Ok(delivered) => {
                 if let Some(upgraded) = delivered.becomes {
                     *turns.borrow_mut() = Some(upgraded);
@@ -336,7 +305,7 @@ impl Handler for Inbound {
                 }
                 response
             }
-            Err(undelivered) => answer::refuse(&undelivered.refusal, asker),
+            Err(refusal) => answer::refuse(&refusal, asker),
         }
     }
 

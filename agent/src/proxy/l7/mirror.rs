@@ -11,7 +11,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Method, Request, request::Parts};
+use http::request::Parts;
 use http_body::Frame;
 use hyper::body::Body as _;
 use tokio::{task::spawn_local, time::timeout};
@@ -40,7 +40,7 @@ pub(super) fn start(exchange: &mut Exchange, rule: &Arc<ResolvedRule>, backend: 
             worker.metrics.limit_reached("mirrors");
             continue;
         }
-        let body = if exchange.body.is_end_stream() {
+        let body = if exchange.request.body.is_end_stream() {
             Body::Empty
         } else {
             let feed = Rc::new(RefCell::new(Feed::default()));
@@ -50,8 +50,8 @@ pub(super) fn start(exchange: &mut Exchange, rule: &Arc<ResolvedRule>, backend: 
         run(exchange, mirror.clone(), rule, body);
     }
     if !feeds.is_empty() {
-        let body = std::mem::take(&mut exchange.body);
-        exchange.body = Body::Mirroring(Box::new(Mirroring { body, feeds }));
+        let body = std::mem::take(&mut exchange.request.body);
+        exchange.request.body = Body::Mirroring(Box::new(Mirroring { body, feeds }));
     }
 }
 
@@ -78,7 +78,7 @@ fn of_request(
 
 fn run(exchange: &Exchange, mirror: Mirror, rule: &Arc<ResolvedRule>, body: Body) {
     let cx = Rc::clone(&exchange.cx);
-    let head = exchange.head.clone();
+    let head = exchange.request.head.clone();
     let limit = rule.rule().timeouts.request.unwrap_or(MIRROR_TIMEOUT);
     let counted = Counted::new(&cx);
     spawn_local(async move {
@@ -234,11 +234,4 @@ impl Mirrored {
             }
         }
     }
-}
-
-/// The head of a request that has none yet.
-pub(super) fn empty_head() -> Parts {
-    let mut request = Request::new(());
-    *request.method_mut() = Method::GET;
-    request.into_parts().0
 }

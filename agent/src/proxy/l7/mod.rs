@@ -15,6 +15,7 @@ pub(in crate::proxy) mod detect;
 pub(in crate::proxy) mod inbound;
 mod mirror;
 pub(in crate::proxy) mod outbound;
+mod outgoing;
 pub(in crate::proxy) mod peer;
 mod pipeline;
 pub(in crate::proxy) mod pool;
@@ -24,3 +25,6 @@ pub(in crate::proxy) mod serve;
 mod upgrade;
 mod upstream;
 pub(in crate::proxy) mod wire;
+
+#[cfg(test)]
+mod tests;

@@ -10,7 +10,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header::FOR
 use super::{
     answer::{self, Asker, Refusal},
     body::Body,
-    inbound::{Delivery, Inbound},
+    inbound::Inbound,
+    outgoing::Outgoing,
     pool::Version,
     semantics,
 };
@@ -120,15 +121,10 @@ impl Requests {
             }
         };
         semantics::strip_hop_by_hop(&mut head.headers);
-        let delivery = Delivery {
-            head,
-            body: Body::of_peer(body),
-            becomes: None,
-            version,
-        };
-        match inbound.deliver(delivery).await {
+        let mut outgoing = Outgoing::new(head, Body::of_peer(body), version);
+        match inbound.deliver(&mut outgoing).await {
             Ok(delivered) => delivered.response,
-            Err(undelivered) => answer::refuse(&undelivered.refusal, asker),
+            Err(refusal) => answer::refuse(&refusal, asker),
         }
     }
 

@@ -18,8 +18,8 @@ use super::{
     body::{Answer, Body, Guards, Keep},
     mirror,
     outbound::Outbound,
+    outgoing::{Outgoing, empty_head},
     peer, semantics,
-    semantics::Become,
     send::{self, Sent},
     serve::{Served, Turns},
 };
@@ -41,9 +41,7 @@ use crate::{
 pub(super) struct Exchange {
     pub(super) cx: Rc<Outbound>,
     pub(super) snapshot: Arc<Snapshot>,
-    pub(super) head: Parts,
-    pub(super) body: Body,
-    pub(super) becomes: Option<Become>,
+    pub(super) request: Outgoing,
     pub(super) record: RequestRecord,
     authority: Option<Authority>,
     grpc: bool,
@@ -84,7 +82,8 @@ pub(super) async fn answer(
     served: Served,
     turns: Turns,
 ) -> Response<Body> {
-    let mut exchange = Exchange::begin(cx, request.map(Body::of_request));
+    // In a box: it is handed from phase to phase.
+    let mut exchange = Box::new(Exchange::begin(cx, request.map(Body::of_request)));
     match exchange.run().await {
         Ok(Outcome::Own(response)) => exchange.own(response, served),
         Ok(Outcome::Sent(sent, target, deadline)) => {
@@ -112,12 +111,11 @@ impl Exchange {
             route: None,
         });
         let (body, received) = body.counted();
+        let version = super::inbound::version_of(&head);
         Self {
             cx,
             snapshot,
-            head,
-            body,
-            becomes: None,
+            request: Outgoing::new(head, body, version),
             record,
             authority: None,
             grpc: protocol == RequestProtocol::Grpc,
@@ -133,11 +131,11 @@ impl Exchange {
     pub(super) fn mirrored(cx: Rc<Outbound>, head: Parts, body: Body) -> Self {
         let (head, mut exchange) = (
             head,
-            Self::begin(cx, Request::from_parts(mirror::empty_head(), Body::Empty)),
+            Self::begin(cx, Request::from_parts(empty_head(), Body::Empty)),
         );
         exchange.record.info_mut().method = head.method.clone();
-        exchange.head = head;
-        exchange.body = body;
+        let version = super::inbound::version_of(&head);
+        exchange.request = Outgoing::new(head, body, version);
         exchange
     }
 
@@ -178,10 +176,10 @@ impl Exchange {
     }
 
     fn check(&mut self) -> Result<(), Refusal> {
-        let checked = semantics::check(&mut self.head)?;
+        let checked = semantics::check(&mut self.request.head)?;
         self.authority = checked.authority;
-        self.becomes = checked.becomes;
-        peer::strip(&mut self.head.headers);
+        self.request.becomes = checked.becomes;
+        peer::strip(&mut self.request.head.headers);
         Ok(())
     }
 
@@ -200,13 +198,13 @@ impl Exchange {
         if table.http.is_empty() && table.grpc.is_empty() {
             return Ok(());
         }
-        let path = normalize::path(self.head.uri.path())
+        let path = normalize::path(self.request.head.uri.path())
             .map_err(|error| Refusal::new(Reason::BadRequest, error.to_string()))?;
         let request = RequestView {
             path: &path,
-            query: self.head.uri.query(),
-            method: &self.head.method,
-            headers: &self.head.headers,
+            query: self.request.head.uri.query(),
+            method: &self.request.head.method,
+            headers: &self.request.head.headers,
             grpc: self.grpc,
         };
         let Some(entry) = matching::find(table, &request) else {
@@ -237,10 +235,10 @@ impl Exchange {
     fn preflight(&self) -> Option<Response<Body>> {
         let cors = self.filters()?.cors.as_ref()?;
         let request = RequestView {
-            path: self.head.uri.path(),
+            path: self.request.head.uri.path(),
             query: None,
-            method: &self.head.method,
-            headers: &self.head.headers,
+            method: &self.request.head.method,
+            headers: &self.request.head.headers,
             grpc: self.grpc,
         };
         let headers = cors::preflight(cors, &request)?;
@@ -278,7 +276,8 @@ impl Exchange {
     }
 
     fn path_and_query(&self) -> &str {
-        self.head
+        self.request
+            .head
             .uri
             .path_and_query()
             .map_or("/", PathAndQuery::as_str)
@@ -319,7 +318,11 @@ impl Exchange {
     }
 
     fn session_of(&self, session: &SessionPersistence) -> Option<affinity::Token> {
-        affinity::read(session, &self.head.headers, self.cx.worker.unix_seconds())
+        affinity::read(
+            session,
+            &self.request.head.headers,
+            self.cx.worker.unix_seconds(),
+        )
     }
 
     fn dialled(&self) -> Result<Target, Refusal> {
@@ -357,14 +360,14 @@ impl Exchange {
                 self.rewrite(rewrite, matching::matched_prefix(&entry));
             }
             if let Some(modifier) = &filters.request_headers {
-                modify::headers(modifier, &mut self.head.headers);
+                modify::headers(modifier, &mut self.request.head.headers);
             }
         }
     }
 
     /// What a rewrite leaves out stays; one that comes to no valid target changes nothing.
     fn rewrite(&mut self, rewrite: &crate::model::route::Rewrite, prefix: Option<&str>) {
-        let mut uri = std::mem::take(&mut self.head.uri).into_parts();
+        let mut uri = std::mem::take(&mut self.request.head.uri).into_parts();
         if let Some(modifier) = &rewrite.path {
             let now = uri
                 .path_and_query
@@ -380,17 +383,17 @@ impl Exchange {
                 uri.authority = Authority::try_from(&**hostname).ok().or(uri.authority);
             }
             if let Ok(host) = HeaderValue::from_str(hostname) {
-                self.head.headers.insert(header::HOST, host);
+                self.request.head.headers.insert(header::HOST, host);
             }
         }
-        self.head.uri = http::Uri::from_parts(uri).unwrap_or_default();
+        self.request.head.uri = http::Uri::from_parts(uri).unwrap_or_default();
     }
 
     fn mirror(&mut self, target: &Target) {
         let Some(rule) = self.rule().cloned() else {
             return;
         };
-        if self.becomes.is_none() {
+        if self.request.becomes.is_none() {
             mirror::start(self, &rule, target.backend);
         }
     }
@@ -398,9 +401,9 @@ impl Exchange {
     fn trace(&mut self) {
         let telemetry = &self.cx.worker.telemetry;
         let peers = &self.record.info().peers;
-        let trace = telemetry.trace(peers, &mut self.head.headers);
+        let trace = telemetry.trace(peers, &mut self.request.head.headers);
         self.record.set_trace(trace);
-        self.record.capture_headers(&self.head.headers);
+        self.record.capture_headers(&self.request.head.headers);
     }
 
     async fn send(&mut self, target: Target) -> Result<Outcome, Refusal> {
@@ -434,7 +437,7 @@ impl Exchange {
     }
 
     /// Weir's own answer, which ends the request well.
-    fn own(mut self, mut response: Response<Body>, served: Served) -> Response<Body> {
+    fn own(mut self: Box<Self>, mut response: Response<Body>, served: Served) -> Response<Body> {
         self.modify_response(&mut response, None);
         self.record.response(response.status());
         self.record.finish(Reason::Ok, None);
@@ -442,7 +445,7 @@ impl Exchange {
         response
     }
 
-    fn refuse(mut self, refusal: &Refusal, served: Served) -> Response<Body> {
+    fn refuse(mut self: Box<Self>, refusal: &Refusal, served: Served) -> Response<Body> {
         let asker = Asker {
             grpc: self.grpc,
             of_the_mesh: true,
@@ -463,7 +466,7 @@ impl Exchange {
     }
 
     fn answered(
-        mut self,
+        mut self: Box<Self>,
         sent: Sent,
         target: &Target,
         until: Option<Instant>,
@@ -517,7 +520,7 @@ impl Exchange {
                 modify::headers(modifier, response.headers_mut());
             }
             if let Some(cors) = &filters.cors {
-                let origin = self.head.headers.get(header::ORIGIN);
+                let origin = self.request.origin();
                 cors::response(cors, origin, response.headers_mut());
             }
         }

@@ -2,7 +2,7 @@
 
 use std::{rc::Rc, sync::Arc, time::Duration};
 
-use http::{Method, Request, Response};
+use http::{Method, Request, Response, request::Parts};
 use hyper::body::Body as _;
 use tokio::{
     task::{JoinHandle, spawn_local},
@@ -13,11 +13,13 @@ use super::{
     answer::{REASON, Refusal},
     balance::InFlight,
     body::{Body, Keep},
-    inbound::{self, Delivery, Inbound},
+    inbound,
+    outbound::Outbound,
+    outgoing::Outgoing,
     peer,
     pipeline::{Exchange, Target},
     pool::{Key, Version},
-    semantics::{self, Become},
+    semantics,
     upgrade::Upgraded,
     upstream::{self, By, Upstream},
 };
@@ -34,8 +36,9 @@ use crate::{
     telemetry::{Reason, SecurityPolicy},
     transport::{
         hbone::{
-            client::{Connect, Tunnel, TunnelError},
+            client::{Connect, Tunnel},
             forwarded::Forwarded,
+            pool::{Dialler, PoolKey},
             request::{RequestError, pump},
         },
         tls::Wire as TunnelWire,
@@ -47,8 +50,8 @@ use crate::{
 const ENDPOINTS_TRIED_MAX: usize = 3;
 /// Between two tries of a tunnel port that refuses while its pod's enrolment is fresh.
 const REFUSED_BACKOFF: Duration = Duration::from_millis(50);
-/// Tunnels that may turn out dead before the request fails.
-const STALE_TUNNELS_MAX: usize = 2;
+/// Tunnels that are tried before the request fails.
+const TUNNELS_TRIED_MAX: usize = 2;
 
 /// An endpoint's answer, or its agent's.
 pub(super) struct Sent {
@@ -61,28 +64,6 @@ pub(super) struct Sent {
     pub(super) failed: Option<Reason>,
 }
 
-/// A request as it is handed from one endpoint to the next.
-struct Parcel {
-    head: http::request::Parts,
-    body: Body,
-}
-
-/// Why an endpoint did not answer.
-struct Failed {
-    refusal: Refusal,
-    /// There, where another endpoint may get it.
-    parcel: Option<Parcel>,
-}
-
-impl Failed {
-    fn for_good(refusal: Refusal) -> Self {
-        Self {
-            refusal,
-            parcel: None,
-        }
-    }
-}
-
 struct Answered {
     response: Response<Body>,
     keep: Keep,
@@ -92,23 +73,18 @@ struct Answered {
 
 pub(super) async fn send(exchange: &mut Exchange, target: &Target) -> Result<Sent, Refusal> {
     let cx = Rc::clone(&exchange.cx);
-    let mut parcel = Parcel {
-        head: std::mem::replace(&mut exchange.head, Request::new(()).into_parts().0),
-        body: std::mem::take(&mut exchange.body),
-    };
-    // What the answer's filters look at stays.
-    if let Some(origin) = parcel.head.headers.get(http::header::ORIGIN) {
-        let origin = origin.clone();
-        exchange.head.headers.insert(http::header::ORIGIN, origin);
+    if target.http2 {
+        exchange.request.version = Version::Http2;
     }
     let mut tried: Vec<Endpoint> = Vec::new();
-    let mut last = None;
-    while tried.len() < ENDPOINTS_TRIED_MAX {
+    loop {
         let pinned = target.pinned.filter(|_| tried.is_empty());
         let chosen = pinned.or_else(|| cx.worker.balancer.choose(&target.endpoints, &tried));
-        let Some(endpoint) = chosen else { break };
+        let Some(endpoint) = chosen else {
+            return Err(Refusal::new(Reason::NoHealthyEndpoint, "there is none"));
+        };
         let mut load = cx.worker.balancer.begin(endpoint);
-        match to_endpoint(exchange, target, endpoint, parcel).await {
+        match to_endpoint(exchange, target, endpoint).await {
             Ok(answered) => {
                 load.answered();
                 return Ok(Sent {
@@ -120,64 +96,48 @@ pub(super) async fn send(exchange: &mut Exchange, target: &Target) -> Result<Sen
                     load,
                 });
             }
-            Err(Failed {
-                refusal,
-                parcel: Some(unsent),
-            }) => {
-                parcel = unsent;
-                last = Some(refusal);
+            Err(refusal) => {
                 tried.push(endpoint);
+                let others = tried.len() < target.endpoints.usable().len();
+                if !exchange.request.is_unsent() || !others || tried.len() >= ENDPOINTS_TRIED_MAX {
+                    return Err(refusal);
+                }
             }
-            Err(Failed { refusal, .. }) => return Err(refusal),
         }
     }
-    Err(last.unwrap_or_else(|| Refusal::new(Reason::NoHealthyEndpoint, "there is none")))
 }
 
 async fn to_endpoint(
     exchange: &mut Exchange,
     target: &Target,
     endpoint: Endpoint,
-    mut parcel: Parcel,
-) -> Result<Answered, Failed> {
+) -> Result<Answered, Refusal> {
     loop {
         let (way, destination) = way::to(&exchange.cx.worker, &exchange.snapshot, endpoint);
         describe(exchange, target, endpoint, &way, destination.as_ref());
-        let sending = Sending {
-            exchange,
-            target,
+        let mut sending = Sending {
+            cx: &exchange.cx,
+            generation: exchange.snapshot.generation,
+            request: &mut exchange.request,
+            service: target.service.as_ref(),
             endpoint,
-            version: version(target, &parcel),
         };
         return match (way, &destination) {
-            (Way::Denied, _) => Err(Failed::for_good(Refusal::new(
-                Reason::PolicyDenied,
-                way::DENIED,
-            ))),
-            (Way::SameNode(pod), _) => sending.same_node(&pod, parcel).await,
-            (Way::Tunnel, Some(workload)) => match sending.tunnel(workload, parcel).await {
+            (Way::Denied, _) => Err(Refusal::new(Reason::PolicyDenied, way::DENIED)),
+            (Way::SameNode(pod), _) => sending.same_node(&pod).await,
+            (Way::Tunnel, Some(workload)) => match sending.tunnel(workload).await {
                 // The other node's agent may not be there yet, or not any more: look again.
-                Err(Failed {
-                    refusal,
-                    parcel: Some(unsent),
-                }) if refusal.reason == Reason::TunnelRefused && way::is_fresh(workload) => {
-                    parcel = unsent;
+                Err(refusal)
+                    if refusal.reason == Reason::TunnelRefused && way::is_fresh(workload) =>
+                {
                     sleep(REFUSED_BACKOFF).await;
                     exchange.snapshot = exchange.cx.worker.snapshot();
                     continue;
                 }
                 outcome => outcome,
             },
-            _ => sending.plain(parcel).await,
+            _ => Box::pin(sending.plain()).await,
         };
-    }
-}
-
-fn version(target: &Target, parcel: &Parcel) -> Version {
-    if target.http2 {
-        Version::Http2
-    } else {
-        inbound::version_of(&parcel.head)
     }
 }
 
@@ -208,68 +168,48 @@ fn describe(
     }
 }
 
+/// One request to one endpoint. Where nothing was sent, `request` is as it was.
 struct Sending<'a> {
-    exchange: &'a Exchange,
-    target: &'a Target,
+    cx: &'a Rc<Outbound>,
+    generation: u64,
+    request: &'a mut Outgoing,
+    service: Option<&'a Arc<ServiceState>>,
     endpoint: Endpoint,
-    version: Version,
 }
 
 impl Sending<'_> {
-    fn becomes(&self) -> Option<&Become> {
-        self.exchange.becomes.as_ref()
-    }
-
-    fn service(&self) -> Option<&Arc<ServiceState>> {
-        self.target.service.as_ref()
-    }
-
     /// No wire: the destination's half is called.
-    async fn same_node(&self, pod: &Rc<LocalPod>, parcel: Parcel) -> Result<Answered, Failed> {
-        let cx = &self.exchange.cx;
-        let generation = self.exchange.snapshot.generation;
-        let inbound: Rc<Inbound> = cx.same_node(generation, pod, self.endpoint, self.service());
-        let delivery = Delivery {
-            head: parcel.head,
-            body: parcel.body,
-            becomes: self.becomes().cloned(),
-            version: self.version,
-        };
-        match inbound.deliver(delivery).await {
-            Ok(delivered) => Ok(Answered {
-                response: delivered.response,
-                keep: Keep::Nothing,
-                becomes: delivered.becomes,
-                failed: None,
-            }),
-            Err(undelivered) => Err(Failed {
-                refusal: undelivered.refusal,
-                parcel: undelivered.delivery.map(|delivery| Parcel {
-                    head: delivery.head,
-                    body: delivery.body,
-                }),
-            }),
-        }
+    async fn same_node(&mut self, pod: &Rc<LocalPod>) -> Result<Answered, Refusal> {
+        let inbound = self
+            .cx
+            .same_node(self.generation, pod, self.endpoint, self.service);
+        let delivered = inbound.deliver(self.request).await?;
+        Ok(Answered {
+            response: delivered.response,
+            keep: Keep::Nothing,
+            becomes: delivered.becomes,
+            failed: None,
+        })
     }
 
-    async fn plain(&self, parcel: Parcel) -> Result<Answered, Failed> {
-        let cx = &self.exchange.cx;
+    async fn plain(&mut self) -> Result<Answered, Refusal> {
+        let cx = Rc::clone(self.cx);
         let upstream = Upstream {
             worker: &cx.worker,
             key: self.key(None),
-            version: self.version,
+            version: self.request.version,
             by: By::Tcp {
                 net: &*cx.pod.net,
                 shown_as: None,
                 seed: None,
             },
         };
-        self.over(upstream, parcel, false).await
+        self.over(upstream, false).await
     }
 
     fn key(&self, through: Option<Arc<str>>) -> Key {
         Key {
-            pod: self.exchange.cx.pod.id,
+            pod: self.cx.pod.id,
             shown_as: None,
             to: Target::address(self.endpoint),
             through,
@@ -278,32 +218,19 @@ impl Sending<'_> {
 
     /// HTTP over a connection of its own: a socket, or a CONNECT through a tunnel.
     async fn over(
-        &self,
+        &mut self,
         mut upstream: Upstream<'_>,
-        parcel: Parcel,
         believed: bool,
-    ) -> Result<Answered, Failed> {
-        let lease = match upstream.connect().await {
-            Ok(lease) => lease,
-            Err(error) => {
-                return Err(Failed {
-                    refusal: error.into(),
-                    parcel: Some(parcel),
-                });
-            }
-        };
-        let request =
-            inbound::to_application(parcel.head, parcel.body, self.becomes(), self.version);
-        let (response, lease) = upstream
-            .send(lease, request)
-            .await
-            .map_err(Failed::for_good)?;
+    ) -> Result<Answered, Refusal> {
+        let lease = upstream.connect().await?;
+        let (head, body) = self.request.take();
+        let becomes = self.request.becomes.as_ref();
+        let request = inbound::to_application(head, body, becomes, self.request.version);
+        let (response, lease) = upstream.send(lease, request).await?;
         let (mut head, body) = response.into_parts();
         let failed = reason_of(&mut head.headers, believed);
-        if upstream::became(self.becomes(), head.status) {
-            let (upstream, read_ahead) = upstream::take_over(&lease)
-                .await
-                .map_err(Failed::for_good)?;
+        if upstream::became(becomes, head.status) {
+            let (upstream, read_ahead) = upstream::take_over(&lease).await?;
             return Ok(Answered {
                 response: Response::from_parts(head, Body::Empty),
                 keep: Keep::Nothing,
@@ -325,64 +252,48 @@ impl Sending<'_> {
         })
     }
 
-    async fn tunnel(&self, destination: &Workload, parcel: Parcel) -> Result<Answered, Failed> {
-        let worker = &self.exchange.cx.worker;
-        let key = way::pool_key(
-            &self.exchange.cx.pod,
-            Target::address(self.endpoint),
-            destination,
-        );
-        let dialler = self.exchange.cx.pod.dialler();
+    async fn tunnel(&mut self, destination: &Workload) -> Result<Answered, Refusal> {
+        let worker = &self.cx.worker;
+        let key = way::pool_key(&self.cx.pod, Target::address(self.endpoint), destination);
+        let dialler = self.cx.pod.dialler();
+        let head = &self.request.head;
         let as_request = worker.shared.http_over == HttpOver::Weir
-            && self.becomes().is_none()
-            && !(parcel.head.method == Method::OPTIONS && parcel.head.uri.path() == "*");
-        let mut parcel = parcel;
-        for _ in 0..STALE_TUNNELS_MAX {
+            && self.request.becomes.is_none()
+            && !(head.method == Method::OPTIONS && head.uri.path() == "*");
+        let mut last = None;
+        for _ in 0..TUNNELS_TRIED_MAX {
             let tunnel = match worker.pool.tunnel(&key, &dialler).await {
                 Ok((tunnel, _warm)) => tunnel,
-                Err(error) => {
-                    return Err(Failed {
-                        refusal: refusal(&error),
-                        parcel: Some(parcel),
-                    });
-                }
+                Err(error) => return Err(Refusal::new(error.reason(), error.to_string())),
             };
             if !as_request || tunnel.wire() != TunnelWire::Weir {
                 let believed = tunnel.wire() == TunnelWire::Weir;
-                return self
-                    .connect(key, dialler, destination, parcel, believed)
-                    .await;
+                let through = Arc::clone(&destination.pod.uid);
+                return Box::pin(self.connect(key, dialler, through, believed)).await;
             }
-            match self.request(&tunnel, parcel).await {
-                Err(Failed {
-                    parcel: Some(unsent),
-                    ..
-                }) => parcel = unsent,
+            match self.as_stream(&tunnel).await {
+                // A warm tunnel may have died unnoticed.
+                Err(refusal) if self.request.is_unsent() => last = Some(refusal),
                 outcome => return outcome,
             }
         }
-        let detail = "the tunnels to the peer's agent end as soon as they are used";
-        Err(Failed {
-            refusal: Refusal::new(Reason::TunnelReset, detail),
-            parcel: Some(parcel),
-        })
+        Err(last.unwrap_or_else(|| Refusal::new(Reason::TunnelReset, "no tunnel")))
     }
 
     /// As bytes through a CONNECT: for peers that know no more, and for upgrades.
     async fn connect(
-        &self,
-        key: crate::transport::hbone::pool::PoolKey,
-        dialler: crate::transport::hbone::pool::Dialler,
-        destination: &Workload,
-        parcel: Parcel,
+        &mut self,
+        key: PoolKey,
+        dialler: Dialler,
+        through: Arc<str>,
         believed: bool,
-    ) -> Result<Answered, Failed> {
-        let cx = &self.exchange.cx;
+    ) -> Result<Answered, Refusal> {
+        let cx = Rc::clone(self.cx);
         let baggage = cx.pod.baggage();
         let upstream = Upstream {
             worker: &cx.worker,
-            key: self.key(Some(Arc::clone(&destination.pod.uid))),
-            version: self.version,
+            key: self.key(Some(through)),
+            version: self.request.version,
             by: By::Tunnel {
                 key,
                 dialler,
@@ -390,37 +301,35 @@ impl Sending<'_> {
                     destination: Target::address(self.endpoint),
                     forwarded: Forwarded {
                         client: Some(cx.client),
-                        host: self.service().map(|service| cx.worker.host_name(service)),
+                        host: self.service.map(|service| cx.worker.host_name(service)),
                     },
                     baggage: baggage.as_ref(),
                 },
             },
         };
-        self.over(upstream, parcel, believed).await
+        self.over(upstream, believed).await
     }
 
     /// As a stream of its own (`weir/1`).
-    async fn request(&self, tunnel: &Rc<Tunnel>, parcel: Parcel) -> Result<Answered, Failed> {
-        let cx = &self.exchange.cx;
-        let generation = self.exchange.snapshot.generation;
-        let again = copy(&parcel);
-        let mut request = Request::from_parts(parcel.head, parcel.body);
+    async fn as_stream(&mut self, tunnel: &Rc<Tunnel>) -> Result<Answered, Refusal> {
+        let cx = self.cx;
+        let (head, body) = self.request.take();
+        let again = Outgoing::copy(&head, &body);
+        let mut request = Request::from_parts(head, body);
         inbound::absolute_form(&mut request);
-        let http2 = self.version == Version::Http2;
+        let http2 = self.request.version == Version::Http2;
         peer::address(
             request.headers_mut(),
-            cx.weir_to(generation, self.endpoint, http2),
-            cx.forwarded(generation, self.service()),
+            cx.weir_to(self.generation, self.endpoint, http2),
+            cx.forwarded(self.generation, self.service),
         );
         let (head, body) = request.into_parts();
         let ends = body.is_end_stream();
         let metrics = &cx.worker.metrics;
-        let mut opened = match tunnel
-            .request(Request::from_parts(head, ()), ends, metrics)
-            .await
-        {
+        let opened = tunnel.request(Request::from_parts(head, ()), ends, metrics);
+        let mut opened = match opened.await {
             Ok(opened) => opened,
-            Err(error) => return Err(unanswered(tunnel, error, again)),
+            Err(error) => return Err(self.unanswered(tunnel, error, again)),
         };
         let pumping = (!ends).then(|| {
             let send = opened.send;
@@ -445,9 +354,28 @@ impl Sending<'_> {
             }
             Err(error) => {
                 let error = RequestError::of(error, metrics);
-                Err(unanswered(tunnel, error, again))
+                Err(self.unanswered(tunnel, error, again))
             }
         }
+    }
+
+    /// `again`: the request once more, where that is harmless.
+    fn unanswered(
+        &mut self,
+        tunnel: &Tunnel,
+        error: RequestError,
+        again: Option<Parts>,
+    ) -> Refusal {
+        if let RequestError::Http2(error) = &error {
+            tunnel.note(error);
+        }
+        let reason = error.reason();
+        // What the application reset it has seen: that is its answer.
+        let of_the_tunnel = reason != Reason::UpstreamReset || error.is_unprocessed();
+        if let Some(head) = again.filter(|_| of_the_tunnel) {
+            self.request.put_back(head, Body::Empty);
+        }
+        Refusal::new(reason, error.to_string())
     }
 }
 
@@ -460,32 +388,6 @@ impl Drop for Pumping {
     }
 }
 
-fn unanswered(tunnel: &Tunnel, error: RequestError, again: Option<Parcel>) -> Failed {
-    if let RequestError::Http2(error) = &error {
-        tunnel.note(error);
-    }
-    let reason = error.reason();
-    // The connection went away under the request: its fate is unknown, so that only what may be
-    // sent twice is.
-    let parcel = again.filter(|_| reason != Reason::UpstreamReset || error.is_unprocessed());
-    Failed {
-        refusal: Refusal::new(reason, error.to_string()),
-        parcel,
-    }
-}
-
-/// A request without a body that may be sent twice (RFC 9110 §9.2.2).
-fn copy(parcel: &Parcel) -> Option<Parcel> {
-    let idempotent = matches!(
-        parcel.head.method,
-        Method::GET | Method::HEAD | Method::OPTIONS | Method::PUT | Method::DELETE | Method::TRACE
-    );
-    (idempotent && parcel.body.is_end_stream()).then(|| Parcel {
-        head: parcel.head.clone(),
-        body: Body::Empty,
-    })
-}
-
 /// Why the destination's agent answered, where it did. Others who say so are not believed.
 fn reason_of(headers: &mut http::HeaderMap, believed: bool) -> Option<Reason> {
     if !believed {
@@ -493,8 +395,4 @@ fn reason_of(headers: &mut http::HeaderMap, believed: bool) -> Option<Reason> {
         return None;
     }
     Reason::of_name(headers.get(REASON)?.to_str().ok()?)
-}
-
-fn refusal(error: &TunnelError) -> Refusal {
-    Refusal::new(error.reason(), error.to_string())
 }

@@ -3,12 +3,13 @@
 use std::net::SocketAddr;
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, Request, Response, StatusCode, header};
-use hyper::body::{Body as _, Incoming};
+use http::{HeaderValue, Request, Response, StatusCode, header};
+use hyper::body::Incoming;
 
 use super::{
     answer::Refusal,
     body::Body,
+    outgoing::Outgoing,
     pool::{Key, Lease, Unanswered, Version},
     semantics::Become,
     wire::{Stream, Wire},
@@ -79,24 +80,33 @@ impl From<Unreachable> for Refusal {
 impl Upstream<'_> {
     /// A warm connection, else a fresh one.
     pub(super) async fn connect(&mut self) -> Result<Lease, Unreachable> {
+        if !self.has_seed()
+            && let Some(lease) = self.worker.upstreams.take(&self.key, self.version)
+        {
+            return Ok(lease);
+        }
+        // In a box: what dialling takes is not carried by every request.
+        Box::pin(self.fresh()).await
+    }
+
+    async fn fresh(&mut self) -> Result<Lease, Unreachable> {
+        let upstreams = &self.worker.upstreams;
+        if self.version == Version::Http1 {
+            let stream = self.dial().await?;
+            let added = upstreams.add_http1(&self.key, stream).await;
+            return added.map_err(Unreachable::Protocol);
+        }
         loop {
-            if !self.has_seed()
-                && let Some(lease) = self.worker.upstreams.take(&self.key, self.version)
-            {
-                return Ok(lease);
-            }
-            if self.version == Version::Http1 {
-                let stream = self.dial().await?;
-                let added = self.worker.upstreams.add_http1(&self.key, stream).await;
-                return added.map_err(Unreachable::Protocol);
-            }
-            match self.worker.upstreams.dial_turn(&self.key) {
+            match upstreams.dial_turn(&self.key) {
                 Ok(turn) => {
                     let stream = self.dial().await?;
-                    let added = self.worker.upstreams.add_http2(&turn, stream).await;
+                    let added = upstreams.add_http2(&turn, stream).await;
                     return added.map_err(Unreachable::Protocol);
                 }
                 Err(other) => other.notified().await,
+            }
+            if let Some(lease) = upstreams.take(&self.key, self.version) {
+                return Ok(lease);
             }
         }
     }
@@ -147,7 +157,10 @@ impl Upstream<'_> {
             if !lease.is_reused() {
                 break;
             }
-            let again = copy(&request);
+            let (head, body) = request.into_parts();
+            let again =
+                Outgoing::copy(&head, &body).map(|head| Request::from_parts(head, Body::Empty));
+            request = Request::from_parts(head, body);
             let Unanswered {
                 error,
                 request: unsent,
@@ -180,23 +193,6 @@ fn is_reset(error: &hyper::Error) -> bool {
                 std::io::ErrorKind::ConnectionReset | std::io::ErrorKind::BrokenPipe
             )
         })
-}
-
-/// The same request once more, if sending it twice is harmless and there is no body to replay.
-fn copy(request: &Request<Body>) -> Option<Request<Body>> {
-    let idempotent = matches!(
-        *request.method(),
-        Method::GET | Method::HEAD | Method::OPTIONS | Method::PUT | Method::DELETE | Method::TRACE
-    );
-    if !idempotent || !request.body().is_end_stream() {
-        return None;
-    }
-    let mut copy = Request::new(Body::Empty);
-    *copy.method_mut() = request.method().clone();
-    *copy.uri_mut() = request.uri().clone();
-    *copy.version_mut() = request.version();
-    *copy.headers_mut() = request.headers().clone();
-    Some(copy)
 }
 
 fn refusal(error: &hyper::Error) -> Refusal {

@@ -109,7 +109,8 @@ impl Pool {
                 Ok((tunnel, true))
             }
             Some(tunnel) => Ok((tunnel, true)),
-            None => Ok((self.dial(key, dialler).await?, false)),
+            // In a box: a warm tunnel is the rule, and its users need not carry the dial.
+            None => Ok((Box::pin(self.dial(key, dialler)).await?, false)),
         }
     }
 

@@ -1,0 +1,86 @@
+//! A request on its way: in one place until it is sent, so that what hands it on needs no copy.
+
+use http::{HeaderMap, HeaderValue, Method, Request, header::ORIGIN, request::Parts};
+use hyper::body::Body as _;
+
+use super::{body::Body, pool::Version, semantics::Become};
+
+pub(in crate::proxy) struct Outgoing {
+    pub(super) head: Parts,
+    pub(super) body: Body,
+    pub(super) becomes: Option<Become>,
+    /// What the application is spoken to in.
+    pub(super) version: Version,
+    taken: bool,
+}
+
+impl Outgoing {
+    pub(super) fn new(head: Parts, body: Body, version: Version) -> Self {
+        Self {
+            head,
+            body,
+            becomes: None,
+            version,
+            taken: false,
+        }
+    }
+
+    /// The request itself, to be sent. `Origin` stays, which the answer's filters look at.
+    pub(super) fn take(&mut self) -> (Parts, Body) {
+        self.taken = true;
+        let mut left = empty_head();
+        if let Some(origin) = self.head.headers.get(ORIGIN) {
+            left.headers.insert(ORIGIN, origin.clone());
+        }
+        let head = std::mem::replace(&mut self.head, left);
+        (head, std::mem::take(&mut self.body))
+    }
+
+    /// Nothing of it was sent, or it may be sent twice.
+    pub(super) fn put_back(&mut self, head: Parts, body: Body) {
+        self.taken = false;
+        self.head = head;
+        self.body = body;
+    }
+
+    /// Whether it is still there, for another endpoint.
+    pub(super) fn is_unsent(&self) -> bool {
+        !self.taken
+    }
+
+    /// The same once more, if sending it twice is harmless (RFC 9110 §9.2.2) and there is no body
+    /// to replay.
+    pub(super) fn copy(head: &Parts, body: &Body) -> Option<Parts> {
+        let idempotent = matches!(
+            head.method,
+            Method::GET
+                | Method::HEAD
+                | Method::OPTIONS
+                | Method::PUT
+                | Method::DELETE
+                | Method::TRACE
+        );
+        (idempotent && body.is_end_stream()).then(|| copy_head(head))
+    }
+
+    pub(super) fn origin(&self) -> Option<&HeaderValue> {
+        self.head.headers.get(ORIGIN)
+    }
+}
+
+/// Without the extensions, which are hyper's own.
+fn copy_head(head: &Parts) -> Parts {
+    let mut copy = empty_head();
+    copy.method = head.method.clone();
+    copy.uri = head.uri.clone();
+    copy.version = head.version;
+    copy.headers = head.headers.clone();
+    copy
+}
+
+/// A head that allocates nothing.
+pub(super) fn empty_head() -> Parts {
+    let mut request = Request::new(());
+    *request.headers_mut() = HeaderMap::new();
+    request.into_parts().0
+}
