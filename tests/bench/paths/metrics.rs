@@ -30,10 +30,8 @@ pub(crate) struct Watch {
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Counted {
     Connections,
-    /// Answered with 200, and at the source by a rule of this route.
-    Requests {
-        route: &'static str,
-    },
+    /// Answered with 200, and at the source sent by a route's rule to this port of the service.
+    Requests(u16),
 }
 
 pub(crate) struct Proof {
