@@ -13,6 +13,7 @@ use crate::certs::Authority;
 use crate::load::{Kind, LoadArgs, Measured, STREAMS_PER_CONNECTION};
 use crate::machine;
 use crate::paths::{Binaries, Counted, PathKind, Running, backend};
+use crate::pipeline;
 use crate::process::{Recording, Talker};
 use crate::report::{self, Report};
 use crate::sandbox::Sandbox;
@@ -44,7 +45,7 @@ pub(crate) enum Work {
     L7Conn,
     L7Http2,
     L7Grpc,
-    /// One request, counted in instructions and allocations: see `agent/benches/pipeline.rs`.
+    /// One request, counted in instructions and allocations: see [`crate::pipeline`].
     L7Pipeline,
 }
 
@@ -99,10 +100,11 @@ impl Work {
     }
 
     const fn is_for(self, path: PathKind) -> bool {
-        if self.is_l7() {
-            path.carries_l7()
-        } else {
-            path.carries_l4()
+        match self {
+            // The agent's own bench has paths of its own.
+            Self::L7Pipeline => false,
+            _ if self.is_l7() => path.carries_l7(),
+            _ => path.carries_l4(),
         }
     }
 
@@ -189,6 +191,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<()> {
         samples: Samples::new(),
         logs: sandbox.dir("logs")?,
     };
+    let pipeline = args.pipeline.as_deref().map(pipeline::rows).transpose()?;
     let is_asked = |kind: &&PathKind| args.works.iter().any(|work| work.is_for(**kind));
     for kind in args.paths.iter().filter(is_asked) {
         eprintln!("bench: starting {}", kind.name());
@@ -197,7 +200,10 @@ pub(crate) fn run(args: &RunArgs) -> Result<()> {
             Err(error) => bench.failed(*kind, "start", &error),
         }
     }
-    ensure!(!bench.paths.is_empty(), "no path came up");
+    ensure!(
+        !bench.paths.is_empty() || pipeline.is_some(),
+        "no path came up"
+    );
 
     let (busy, own, began) = (machine::busy()?, sandbox.cpu()?, Instant::now());
     let rounds = bench.rounds(args, &plan)?;
@@ -211,7 +217,10 @@ pub(crate) fn run(args: &RunArgs) -> Result<()> {
         rounds,
         counted: plan.counted,
         foreign_share: foreign.as_secs_f64() / (elapsed.as_secs_f64() * machine::cores() as f64),
-        rows: report::rows(&bench.samples),
+        rows: report::rows(&bench.samples)
+            .into_iter()
+            .chain(pipeline.into_iter().flatten())
+            .collect(),
         failures: bench.failures,
     };
     let markdown = report.markdown();
@@ -283,7 +292,7 @@ impl Bench {
             }
             done = round;
             self.drop_broken();
-            if self.paths.is_empty() {
+            if self.paths.is_empty() && !self.failures.is_empty() {
                 bail!("every path broke:\n{}", self.failures.join("\n"));
             }
         }
