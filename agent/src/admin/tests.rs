@@ -282,7 +282,7 @@ async fn one_address_cannot_hold_all_connections() {
     }
     let mut refused = TcpStream::connect(address).await.unwrap();
     let mut byte = [0];
-    let end = tokio::time::timeout(Duration::from_secs(2), refused.read(&mut byte)).await;
+    let end = timeout(Duration::from_secs(2), refused.read(&mut byte)).await;
     assert!(!matches!(end, Ok(Ok(1..))), "closed at once");
     assert!(end.is_ok(), "and not left waiting");
 
@@ -321,7 +321,7 @@ async fn who_says_nothing_is_closed() {
     let mut silent = TcpStream::connect(address).await.unwrap();
     silent.write_all(b"GET /metrics HT").await.unwrap();
     let mut answer = Vec::new();
-    let end = tokio::time::timeout(Duration::from_secs(10), silent.read_to_end(&mut answer)).await;
+    let end = timeout(Duration::from_secs(10), silent.read_to_end(&mut answer)).await;
     assert!(end.is_ok(), "closed after the header timeout");
 }
 

@@ -8,8 +8,10 @@ mod backends;
 mod client;
 mod destination;
 mod filters;
+mod outcome;
 mod question;
 mod routing;
+mod spoken;
 mod text;
 
 use std::sync::Arc;
@@ -19,11 +21,15 @@ use serde::Serialize;
 
 use self::{
     backends::Backends,
-    destination::{Destination, Outside},
+    destination::Destination,
+    outcome::{Refusal, of_unresolved, reset},
+    spoken::Taken,
 };
 pub use self::{
     backends::{BackendPlan, ENDPOINTS_SHOWN_MAX, EndpointPlan},
     client::ClientPlan,
+    destination::DestinationPlan,
+    outcome::{Outcome, Share},
     question::{Client, HEADERS_MAX, Question, QuestionError, Speaks, Target},
     routing::{Entry, Routing, Verdict},
 };
@@ -35,7 +41,7 @@ use crate::model::{
     names::ObjectName,
     protocol::Protocol,
     route::{Redirect, ResolvedRule, RouteEntry, Scheme},
-    service::{EndpointSet, ServiceState},
+    service::EndpointSet,
     snapshot::Snapshot,
 };
 
@@ -58,107 +64,6 @@ pub struct Explanation {
     pub outcomes: Vec<Share>,
 }
 
-/// What the host of the URL is.
-#[derive(Clone, Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct DestinationPlan {
-    pub service: Option<String>,
-    pub pod: Option<String>,
-    /// In a sentence.
-    pub is: String,
-}
-
-/// One of the ends that a request can have, and how likely it is.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Share {
-    pub percent: f64,
-    #[serde(flatten)]
-    pub outcome: Outcome,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(tag = "kind", rename_all = "camelCase")]
-pub enum Outcome {
-    /// The mesh has no part in it.
-    LeftAlone { why: String },
-    /// To an endpoint of it.
-    Sent { to: String },
-    /// Weir answers itself, and all is well.
-    #[serde(rename_all = "camelCase")]
-    Answered {
-        status: u16,
-        why: String,
-        /// Of a redirect.
-        location: Option<String>,
-    },
-    /// Weir refuses an HTTP request.
-    #[serde(rename_all = "camelCase")]
-    Refused {
-        status: u16,
-        /// Of a gRPC call, whose HTTP status is 200.
-        grpc_status: Option<u16>,
-        /// `x-weir-reason`
-        reason: &'static str,
-        why: String,
-    },
-    /// Weir resets the connection.
-    Reset { reason: &'static str, why: String },
-}
-
-/// The reasons of `telemetry::Reason` that a request can be refused for before it is sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Refusal {
-    BadRequest,
-    NoRoute,
-    BackendNotFound,
-    NoHealthyEndpoint,
-    NoSuchPort,
-    PolicyDenied,
-}
-
-impl Refusal {
-    #[cfg(test)]
-    const ALL: [Self; 6] = [
-        Self::BadRequest,
-        Self::NoRoute,
-        Self::BackendNotFound,
-        Self::NoHealthyEndpoint,
-        Self::NoSuchPort,
-        Self::PolicyDenied,
-    ];
-
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::BadRequest => "bad_request",
-            Self::NoRoute => "no_route",
-            Self::BackendNotFound => "backend_not_found",
-            Self::NoHealthyEndpoint => "no_healthy_endpoint",
-            Self::NoSuchPort => "no_such_port",
-            Self::PolicyDenied => "policy_denied",
-        }
-    }
-
-    fn status(self) -> StatusCode {
-        match self {
-            Self::BadRequest => StatusCode::BAD_REQUEST,
-            Self::NoRoute | Self::NoSuchPort => StatusCode::NOT_FOUND,
-            Self::BackendNotFound => StatusCode::INTERNAL_SERVER_ERROR,
-            Self::NoHealthyEndpoint => StatusCode::SERVICE_UNAVAILABLE,
-            Self::PolicyDenied => StatusCode::FORBIDDEN,
-        }
-    }
-
-    fn grpc_status(self) -> u16 {
-        match self {
-            Self::BadRequest => 13,
-            Self::NoRoute | Self::NoSuchPort => 12,
-            Self::BackendNotFound | Self::NoHealthyEndpoint => 14,
-            Self::PolicyDenied => 7,
-        }
-    }
-}
-
 /// What would become of what `question` describes.
 pub fn explain(snapshot: &Snapshot, question: &Question) -> Explanation {
     let mut question = question.clone();
@@ -174,7 +79,7 @@ pub fn explain(snapshot: &Snapshot, question: &Question) -> Explanation {
         question,
         explanation: Explanation {
             request: request_line(question),
-            destination: describe(&destination, question.to.port),
+            destination: destination::describe(&destination, question.to.port),
             client,
             spoken: None,
             routing: None,
@@ -207,53 +112,6 @@ fn request_line(question: &Question) -> String {
     }
 }
 
-fn describe(destination: &Destination, port: u16) -> DestinationPlan {
-    let none = DestinationPlan {
-        service: None,
-        pod: None,
-        is: String::new(),
-    };
-    match destination {
-        Destination::Service(service) => {
-            let vips = &service.service.vips;
-            let vips: Vec<String> = vips.iter().map(ToString::to_string).collect();
-            let name = &service.service.name;
-            DestinationPlan {
-                service: Some(name.to_string()),
-                is: format!("service {name} ({}), port {port}", vips.join(", ")),
-                ..none
-            }
-        }
-        Destination::Headless(service) => {
-            let name = &service.service.name;
-            DestinationPlan {
-                service: Some(name.to_string()),
-                is: format!(
-                    "service {name}, headless: its name stands for its pods' own addresses, to which no route applies"
-                ),
-                ..none
-            }
-        }
-        Destination::Pod(address, workload) => {
-            let name = &workload.pod.name;
-            DestinationPlan {
-                pod: Some(name.to_string()),
-                is: format!("pod {name}, by its own address {address}: no route applies"),
-                ..none
-            }
-        }
-        Destination::Outside(outside) => DestinationPlan {
-            is: match outside {
-                Outside::Address(ip) => format!("{ip} belongs to no service and no captured pod"),
-                Outside::Pod(name) => format!("pod {name}, which is not enrolled"),
-                Outside::NoSuchService(name) => format!("there is no service {name}"),
-                Outside::Name => "no name of a service of the cluster".to_owned(),
-            },
-            ..none
-        },
-    }
-}
-
 /// A question and what is found out about it.
 struct Asking<'a> {
     snapshot: &'a Snapshot,
@@ -264,43 +122,21 @@ struct Asking<'a> {
     ipv6: bool,
 }
 
-/// What an agent takes a connection for (`proxy/l4/outbound.rs`, `Arrival::first`).
-enum Taken {
-    Http,
-    /// Opaque bytes; of TLS, the name that it asks for, if it is looked at.
-    Opaque(Option<Option<String>>),
-    /// HTTP was announced, and something else came.
-    Broken,
-}
-
 impl Asking<'_> {
     fn run(&mut self, destination: &Destination) {
         let (protocol, said) = match destination {
-            Destination::Service(service) => declared(service, self.question.to.port),
+            Destination::Service(service) => spoken::declared(service, self.question.to.port),
             _ => (
                 Protocol::Unknown,
                 "nothing is said of a pod's own address".to_owned(),
             ),
         };
-        let (taken, spoken) = self.taken(protocol);
+        let (taken, spoken) = spoken::taken(self.question, protocol);
         self.explanation.spoken = Some(format!("{spoken}; {said}"));
         match taken {
             Taken::Http => self.http(destination),
             Taken::Opaque(tls) => self.connection(destination, tls.as_ref()),
             Taken::Broken => self.refuse(Refusal::BadRequest, "no HTTP, which was announced"),
-        }
-    }
-
-    fn taken(&self, protocol: Protocol) -> (Taken, &'static str) {
-        match (protocol, self.question.to.speaks) {
-            (Protocol::Tcp, _) => (Taken::Opaque(None), "opaque bytes, whatever they are"),
-            (_, Speaks::Http) => (Taken::Http, "HTTP"),
-            (_, Speaks::Tls) => (
-                Taken::Opaque(Some(self.question.sni().map(str::to_owned))),
-                "TLS of the client's own, passed through",
-            ),
-            (protocol, Speaks::Bytes) if protocol.is_http() => (Taken::Broken, "broken HTTP"),
-            (_, Speaks::Bytes) => (Taken::Opaque(None), "opaque bytes"),
         }
     }
 
@@ -356,7 +192,7 @@ impl Asking<'_> {
             let outcome = self.redirected(redirect, matching::matched_prefix(entry));
             return self.certainly(outcome);
         }
-        self.to_backends(entry);
+        self.go_to_backends(entry);
     }
 
     fn redirected(&self, redirect: &Redirect, prefix: Option<&str>) -> Outcome {
@@ -378,7 +214,7 @@ impl Asking<'_> {
         }
     }
 
-    fn to_backends(&mut self, entry: &RouteEntry) {
+    fn go_to_backends(&mut self, entry: &RouteEntry) {
         let backends = self.backends();
         let plans = backends.of_entry(entry);
         if plans.iter().all(|(plan, _)| plan.percent == 0.0) {
@@ -426,7 +262,7 @@ impl Asking<'_> {
                 self.backends().of_addresses(address.to_string(), &set)
             }
             Destination::Headless(service) => {
-                let set = headless(service, port);
+                let set = backends::headless(service, port);
                 let title = format!("{}:{port}", service.service.name);
                 self.backends().of_addresses(title, &set)
             }
@@ -557,79 +393,11 @@ impl Asking<'_> {
 
 const DENIED: &str = "port 15008 of a captured pod is its agent's";
 
-fn reset(refusal: Refusal, why: String) -> Outcome {
-    Outcome::Reset {
-        reason: refusal.as_str(),
-        why,
-    }
-}
-
-fn of_unresolved(error: &backend::Unresolved) -> Refusal {
-    match error {
-        backend::Unresolved::NoEndpoint(_) => Refusal::NoHealthyEndpoint,
-        backend::Unresolved::Refused(_)
-        | backend::Unresolved::NoService(_)
-        | backend::Unresolved::NoPort { .. } => Refusal::BackendNotFound,
-    }
-}
-
 fn no_backend(rule: &ResolvedRule) -> String {
     format!(
         "rule {} of {} has no backend",
         rule.rule_label, rule.route_label
     )
-}
-
-/// What the Service says of the protocol of its port, and how.
-fn declared(service: &ServiceState, port: u16) -> (Protocol, String) {
-    let name = &service.service.name;
-    let Some((service_port, _)) = service.endpoints_of_port(port) else {
-        return (Protocol::Tcp, format!("service {name} has no port {port}"));
-    };
-    let protocol = Protocol::of(service_port);
-    let says = match protocol {
-        Protocol::Unknown => return (protocol, said_nothing(&service_port.name)),
-        Protocol::Http => "HTTP",
-        Protocol::Http2 => "HTTP/2",
-        Protocol::Grpc => "gRPC",
-        Protocol::Tls => "TLS",
-        Protocol::Tcp => "opaque bytes",
-    };
-    let by = match &service_port.app_protocol {
-        Some(said) => format!("appProtocol {said}"),
-        None => format!("the port's name {}", service_port.name),
-    };
-    (protocol, format!("{by} says {says}"))
-}
-
-fn said_nothing(port: &str) -> String {
-    let named = match port {
-        "" => "no name".to_owned(),
-        name => format!("the name {name}"),
-    };
-    format!("the port has no appProtocol and {named}: the first bytes decide")
-}
-
-/// The pods' own addresses: clients dial the port themselves.
-fn headless(service: &ServiceState, port: u16) -> EndpointSet {
-    let mut addresses: Vec<_> = service
-        .endpoints
-        .iter()
-        // What DNS answers with.
-        .flat_map(|set| set.endpoints.get(..set.ready).unwrap_or_default())
-        .map(|endpoint| endpoint.address)
-        .collect();
-    // IPv4 first, as in every set.
-    addresses.sort();
-    addresses.dedup();
-    EndpointSet {
-        ready: addresses.len(),
-        endpoints: addresses
-            .into_iter()
-            .map(|address| crate::model::service::Endpoint { address, port })
-            .collect(),
-        ..EndpointSet::default()
-    }
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use crate::{
         names::ObjectName,
         protocol::Protocol,
         route::{BackendRef, ResolvedRule, RouteEntry},
-        service::{Endpoint, EndpointSet},
+        service::{Endpoint, EndpointSet, ServiceState},
         snapshot::Snapshot,
     },
     traffic::{
@@ -285,4 +285,26 @@ impl Backends<'_> {
 )]
 fn as_float(weights: u64) -> f64 {
     weights as f64
+}
+
+/// The pods' own addresses: clients dial the port themselves.
+pub(super) fn headless(service: &ServiceState, port: u16) -> EndpointSet {
+    let mut addresses: Vec<_> = service
+        .endpoints
+        .iter()
+        // What DNS answers with.
+        .flat_map(|set| set.endpoints.get(..set.ready).unwrap_or_default())
+        .map(|endpoint| endpoint.address)
+        .collect();
+    // IPv4 first, as in every set.
+    addresses.sort();
+    addresses.dedup();
+    EndpointSet {
+        ready: addresses.len(),
+        endpoints: addresses
+            .into_iter()
+            .map(|address| Endpoint { address, port })
+            .collect(),
+        ..EndpointSet::default()
+    }
 }

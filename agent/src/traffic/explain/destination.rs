@@ -5,6 +5,8 @@ use std::{
     sync::Arc,
 };
 
+use serde::Serialize;
+
 use super::question::Target;
 use crate::model::{
     names::{CLUSTER_DOMAIN, ObjectName},
@@ -85,5 +87,62 @@ fn service_name(host: &str, namespace: &str) -> Option<ObjectName> {
             Some(ObjectName::new(namespace, name))
         }
         _ => None,
+    }
+}
+
+/// What the host of the URL is.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DestinationPlan {
+    pub service: Option<String>,
+    pub pod: Option<String>,
+    /// In a sentence.
+    pub is: String,
+}
+
+pub(super) fn describe(destination: &Destination, port: u16) -> DestinationPlan {
+    let none = DestinationPlan {
+        service: None,
+        pod: None,
+        is: String::new(),
+    };
+    match destination {
+        Destination::Service(service) => {
+            let vips = &service.service.vips;
+            let vips: Vec<String> = vips.iter().map(ToString::to_string).collect();
+            let name = &service.service.name;
+            DestinationPlan {
+                service: Some(name.to_string()),
+                is: format!("service {name} ({}), port {port}", vips.join(", ")),
+                ..none
+            }
+        }
+        Destination::Headless(service) => {
+            let name = &service.service.name;
+            DestinationPlan {
+                service: Some(name.to_string()),
+                is: format!(
+                    "service {name}, headless: its name stands for its pods' own addresses, to which no route applies"
+                ),
+                ..none
+            }
+        }
+        Destination::Pod(address, workload) => {
+            let name = &workload.pod.name;
+            DestinationPlan {
+                pod: Some(name.to_string()),
+                is: format!("pod {name}, by its own address {address}: no route applies"),
+                ..none
+            }
+        }
+        Destination::Outside(outside) => DestinationPlan {
+            is: match outside {
+                Outside::Address(ip) => format!("{ip} belongs to no service and no captured pod"),
+                Outside::Pod(name) => format!("pod {name}, which is not enrolled"),
+                Outside::NoSuchService(name) => format!("there is no service {name}"),
+                Outside::Name => "no name of a service of the cluster".to_owned(),
+            },
+            ..none
+        },
     }
 }
