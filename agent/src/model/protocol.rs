@@ -30,12 +30,17 @@ impl Protocol {
     /// Kubernetes' standard names, IANA's and Istio's. Any other one is opaque: who names a
     /// protocol that nobody here knows does not want it taken for HTTP.
     fn of_app_protocol(said: &str) -> Self {
-        match said.to_ascii_lowercase().as_str() {
-            "http" | "http/1.1" | "grpc-web" | "kubernetes.io/ws" | "ws" => Self::Http,
-            "http2" | "h2c" | "kubernetes.io/h2c" => Self::Http2,
-            "grpc" => Self::Grpc,
-            "https" | "tls" | "kubernetes.io/wss" | "wss" => Self::Tls,
-            _ => Self::Tcp,
+        let is = |names: &[&str]| names.iter().any(|name| said.eq_ignore_ascii_case(name));
+        if is(&["http", "http/1.1", "grpc-web", "kubernetes.io/ws", "ws"]) {
+            Self::Http
+        } else if is(&["http2", "h2c", "kubernetes.io/h2c"]) {
+            Self::Http2
+        } else if is(&["grpc"]) {
+            Self::Grpc
+        } else if is(&["https", "tls", "kubernetes.io/wss", "wss"]) {
+            Self::Tls
+        } else {
+            Self::Tcp
         }
     }
 

@@ -70,8 +70,9 @@ pub const LINGER_BYTES_MAX: usize = 16 << 20;
 pub const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a request's body waits for the application's 100 (Continue): as long as clients do.
 pub const CONTINUE_TIMEOUT: Duration = Duration::from_secs(1);
-/// Fields of a request's or an answer's head.
-pub const HEADERS_MAX: usize = 128;
+/// Fields of a request's or an answer's head. hyper's own limit: any other costs it an allocation
+/// for each head.
+pub const HEADERS_MAX: usize = 100;
 /// A request's target; longer ones get 414.
 pub const URI_BYTES_MAX: usize = 16 << 10;
 /// What HTTP/1.1 reads ahead of one connection.

@@ -4,7 +4,7 @@ use std::{cell::Cell, net::SocketAddr, rc::Rc, sync::Arc};
 
 use bytes::BytesMut;
 use http::StatusCode;
-use tokio::{io::AsyncWriteExt as _, net::TcpStream};
+use tokio::{io::AsyncWriteExt as _, net::TcpStream, task::spawn_local};
 use tracing::debug;
 
 use super::inbound::Http;
@@ -76,14 +76,13 @@ pub(super) async fn serve(
     });
     let requests = peer::Requests::new(Rc::clone(&worker), Rc::clone(&pod), Rc::clone(&peer));
     let requests = Rc::new(requests);
-    let handle = |stream| {
-        let (worker, pod, peer) = (Rc::clone(&worker), Rc::clone(&pod), Rc::clone(&peer));
-        let requests = Rc::clone(&requests);
-        async move {
-            match stream {
-                PeerStream::Connect(incoming) => stream_in(worker, pod, peer, incoming).await,
-                PeerStream::Request(request) => Box::pin(requests.serve(request)).await,
-            }
+    let handle = |stream| match stream {
+        PeerStream::Connect(incoming) => {
+            let (worker, pod, peer) = (Rc::clone(&worker), Rc::clone(&pod), Rc::clone(&peer));
+            spawn_local(stream_in(worker, pod, peer, incoming));
+        }
+        PeerStream::Request(request) => {
+            spawn_local(Rc::clone(&requests).serve(request));
         }
     };
     tokio::select! {

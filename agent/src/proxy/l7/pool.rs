@@ -196,7 +196,6 @@ impl Pool {
         let io = TokioIo::new(Wire::new(stream, Bytes::new()));
         let (sender, connection) = http1::Builder::new()
             .max_buf_size(READ_AHEAD_BYTES_MAX)
-            .max_headers(HEADERS_MAX)
             .handshake(io)
             .await?;
         let (gone, upgraded) = oneshot::channel();

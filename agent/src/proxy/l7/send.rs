@@ -189,7 +189,8 @@ impl Sending<'_> {
         let inbound = self
             .cx
             .same_node(self.generation, pod, self.endpoint, self.service);
-        let delivered = inbound.deliver(self.request).await?;
+        // In a box: requests to other nodes need not carry what this takes.
+        let delivered = Box::pin(inbound.deliver(self.request)).await?;
         Ok(Answered {
             response: delivered.response,
             keep: Keep::Nothing,

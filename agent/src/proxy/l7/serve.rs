@@ -100,11 +100,11 @@ async fn http1<H: Handler>(
                 && request
                     .headers()
                     .contains_key(http::header::TRANSFER_ENCODING);
-            let answer = Rc::clone(&handler).answer(request, served, Rc::clone(&turns));
+            let (handler, turns) = (Rc::clone(&handler), Rc::clone(&turns));
             let worker = Rc::clone(&worker);
             // In a box, so that the connection can be moved while it is served.
             Box::pin(async move {
-                let mut response = answer.await;
+                let mut response = handler.answer(request, served, turns).await;
                 let last = response.extensions_mut().remove::<Last>().is_some();
                 if ambiguous || last || worker.is_draining() {
                     let close = HeaderValue::from_static("close");
@@ -118,7 +118,6 @@ async fn http1<H: Handler>(
         .half_close(true)
         .max_buf_size(READ_AHEAD_BYTES_MAX)
         .max_header_size(HEADER_BYTES_MAX)
-        .max_headers(HEADERS_MAX)
         .serve_connection(TokioIo::new(wire), service);
     let ended = {
         let mut served = pin!(poll_fn(|cx| connection.poll_without_shutdown(cx)));

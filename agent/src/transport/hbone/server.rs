@@ -80,17 +80,14 @@ pub enum PeerStream {
     Request(PeerRequest),
 }
 
-/// Serves a connection until it ends. `handle` is run as a task for each stream; `drain` ends the
+/// Serves a connection until it ends. `handle` starts a task for each stream; `drain` ends the
 /// connection in order: streams that are open go on, new ones go elsewhere.
-pub async fn serve<H>(
+pub async fn serve(
     stream: ServerStream,
     wire: Wire,
-    handle: impl Fn(PeerStream) -> H,
+    handle: impl Fn(PeerStream),
     drain: impl Future<Output = ()>,
-) -> Result<(), h2::Error>
-where
-    H: Future<Output = ()> + 'static,
-{
+) -> Result<(), h2::Error> {
     let (corked, uncork) = cork(stream);
     let handshake = h2::server::Builder::new()
         .initial_window_size(STREAM_WINDOW_BYTES)
@@ -111,15 +108,12 @@ where
         .await
 }
 
-async fn serve_streams<H>(
+async fn serve_streams(
     mut connection: h2::server::Connection<Corked<ServerStream>, Bytes>,
     wire: Wire,
-    handle: impl Fn(PeerStream) -> H,
+    handle: impl Fn(PeerStream),
     drain: impl Future<Output = ()>,
-) -> Result<(), h2::Error>
-where
-    H: Future<Output = ()> + 'static,
-{
+) -> Result<(), h2::Error> {
     let alive = keepalive::watch(connection.ping_pong());
     tokio::pin!(alive, drain);
     let mut draining = false;
@@ -131,9 +125,9 @@ where
                 Some(Ok((request, respond))) => {
                     if wire == Wire::Weir && request.method() != Method::CONNECT {
                         let request = PeerRequest { request, respond };
-                        tokio::task::spawn_local(handle(PeerStream::Request(request)));
+                        handle(PeerStream::Request(request));
                     } else if let Some(incoming) = read_request(request, respond) {
-                        tokio::task::spawn_local(handle(PeerStream::Connect(incoming)));
+                        handle(PeerStream::Connect(incoming));
                     }
                 }
             },

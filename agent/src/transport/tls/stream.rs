@@ -186,6 +186,10 @@ impl<C: Records> TlsStream<C> {
 
     /// Reads ciphertext. An error of kind UnexpectedEof: the peer went without a word.
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.incoming.is_empty() {
+            // No buffer for a read that would find nothing.
+            ready!(self.socket.poll_read_ready(cx))?;
+        }
         self.incoming.reserve(self.read_bytes);
         let socket = Pin::new(&mut self.socket);
         let length = match poll_read_buf(socket, cx, &mut self.incoming) {
