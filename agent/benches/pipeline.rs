@@ -50,7 +50,7 @@ use weir::{
         },
         snapshot::Snapshot,
     },
-    proxy::{Command as Tell, HttpOver, Shared, Status, Worker},
+    proxy::{Command as Tell, Shared, Status, Worker},
     sources::files::FolderSource,
     telemetry::{self, Telemetry},
 };
@@ -103,7 +103,7 @@ unsafe impl GlobalAlloc for Counting {
 }
 
 /// The bench's paths, by their names in `cargo xtask bench`.
-const PATHS: [&str; 3] = ["weir-same", "weir-cross", "weir-cross-hbone"];
+const PATHS: [&str; 2] = ["weir-same", "weir-cross"];
 
 /// `pipeline --once PATH REQUESTS` makes them and prints what was counted.
 const ONCE: &str = "--once";
@@ -198,10 +198,6 @@ fn instructions(path: &str) -> Option<f64> {
 /// Makes `requests` one after the other; prints how many allocations that took, and how many bytes.
 fn once(path: &str, requests: u64) {
     let cross = path != "weir-same";
-    let http_over = match path {
-        "weir-cross-hbone" => HttpOver::Hbone,
-        _ => HttpOver::Weir,
-    };
     let pods = Pods::of_this_process();
     let folder = tempfile::tempdir().unwrap();
     let delta = read_manifests(folder.path(), &manifests(pods, cross));
@@ -221,9 +217,9 @@ fn once(path: &str, requests: u64) {
         inbound: vec![inbound],
     };
     let identities = identities(folder.path());
-    let source = Node::start("n1", delta.clone(), http_over, &identities);
+    let source = Node::start("n1", delta.clone(), &identities);
     source.add_pod("client", CaptureId(1), outbound);
-    let destination = cross.then(|| Node::start("n2", delta, http_over, &identities));
+    let destination = cross.then(|| Node::start("n2", delta, &identities));
     let of_server = destination.as_ref().unwrap_or(&source);
     of_server.add_pod("server", CaptureId(2), inbound);
 
@@ -323,12 +319,7 @@ struct Node {
 }
 
 impl Node {
-    fn start(
-        name: &str,
-        delta: Delta,
-        http_over: HttpOver,
-        identities: &Arc<IdentityStore>,
-    ) -> Self {
+    fn start(name: &str, delta: Delta, identities: &Arc<IdentityStore>) -> Self {
         let snapshot = Fold::new(TRUST_DOMAIN, name).apply(delta, Instant::now());
         let settings = telemetry::Settings::default();
         let cluster_domain = Arc::clone(&settings.cluster_domain);
@@ -338,7 +329,6 @@ impl Node {
             original_dst: Box::new(AlwaysTheService),
             telemetry: telemetry.clone(),
             cluster_domain,
-            http_over,
         });
         let (commands, queue) = tokio::sync::mpsc::channel(8);
         thread::spawn(move || data_plane(shared, queue));

@@ -57,10 +57,6 @@ pub struct AgentSettings {
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration::parse)]
     pub drain_timeout: Duration,
 
-    /// How HTTP travels between two Weir agents
-    #[arg(long, value_enum, default_value_t)]
-    pub http_over: HttpOver,
-
     /// Data-plane threads [default: one for each core]
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub threads: Option<u16>,
@@ -73,16 +69,6 @@ pub enum OnExit {
     Release,
     /// Pins stay for a successor; until it comes, captured connections are refused
     Hold,
-}
-
-/// See [`AgentSettings::http_over`].
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum HttpOver {
-    /// As streams of the tunnel of their own (weir/1); peers that do not speak it get CONNECT
-    #[default]
-    Weir,
-    /// Within CONNECT, as any peer of HBONE understands it
-    Hbone,
 }
 
 impl AgentSettings {

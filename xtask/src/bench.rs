@@ -26,7 +26,7 @@ pub(crate) struct Args {
     /// Also write the figures there, one row for each work, path and metric
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Only these, comma-separated: direct, weir-same, weir-cross, weir-cross-hbone, envoy-one-hop,
+    /// Only these, comma-separated: direct, weir-same, weir-cross, envoy-one-hop,
     /// envoy-two-hop, envoy-hbone
     #[arg(long, value_name = "LIST")]
     paths: Option<String>,

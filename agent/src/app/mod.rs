@@ -34,8 +34,8 @@ use crate::{
         seams::{Clock, Source as _, SystemClock},
         snapshot::Snapshot,
     },
-    proxy::{self, Shared},
-    settings::{self, AgentSettings},
+    proxy::Shared,
+    settings::AgentSettings,
     sources::files::FolderSource,
     telemetry::{
         self, Telemetry,
@@ -91,10 +91,6 @@ pub fn run(settings: &AgentSettings) -> Result<(), AppError> {
         original_dst: Box::new(KernelOriginalDst),
         telemetry: telemetry.clone(),
         cluster_domain: telemetry::Settings::default().cluster_domain,
-        http_over: match settings.http_over {
-            settings::HttpOver::Weir => proxy::HttpOver::Weir,
-            settings::HttpOver::Hbone => proxy::HttpOver::Hbone,
-        },
     });
     let workers = Workers::start(settings.threads(), &shared)?;
     let health = Arc::new(Health::default());

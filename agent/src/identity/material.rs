@@ -31,8 +31,6 @@ use crate::model::{
 
 /// The protocol of tunnels.
 pub const ALPN_H2: &[u8] = b"h2";
-/// HBONE between two Weir agents: HTTP requests travel as streams of their own, beside CONNECT.
-pub const ALPN_WEIR: &[u8] = b"weir/1";
 
 /// How long a CA may take to answer.
 pub(super) const SIGN_TIMEOUT: Duration = Duration::from_secs(20);
@@ -217,7 +215,7 @@ pub(super) fn server_config(
         .with_protocol_versions(&[&TLS13])?
         .with_client_cert_verifier(Arc::new(ClientVerifier::new(Arc::clone(trust))))
         .with_cert_resolver(certified);
-    config.alpn_protocols = vec![ALPN_WEIR.to_vec(), ALPN_H2.to_vec()];
+    config.alpn_protocols = vec![ALPN_H2.to_vec()];
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
     Ok(config)
@@ -236,7 +234,7 @@ pub(super) fn client_config(
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(nobody))
         .with_client_cert_resolver(certified);
-    config.alpn_protocols = vec![ALPN_WEIR.to_vec(), ALPN_H2.to_vec()];
+    config.alpn_protocols = vec![ALPN_H2.to_vec()];
     config.enable_sni = false;
     config.resumption = Resumption::disabled();
     Ok(config)

@@ -20,7 +20,7 @@ pub use self::{
     ca::EmbeddedCa,
     error::IdentityError,
     failure::{TlsFailure, describe},
-    material::{ALPN_H2, ALPN_WEIR, Material},
+    material::{ALPN_H2, Material},
     store::{IdentityHandle, IdentityStore},
     trust::TrustBundle,
     verify::peer_identity,

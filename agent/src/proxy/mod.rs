@@ -10,4 +10,4 @@ mod registry;
 mod way;
 pub mod worker;
 
-pub use worker::{Command, HttpOver, Shared, Status, Worker};
+pub use worker::{Command, Shared, Status, Worker};

@@ -53,17 +53,6 @@ pub struct Shared {
     pub telemetry: Telemetry,
     /// The end of services' names.
     pub cluster_domain: Arc<str>,
-    pub http_over: HttpOver,
-}
-
-/// How HTTP travels to a peer that is Weir as well; others always get CONNECT.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum HttpOver {
-    /// Requests as streams of the tunnel (`weir/1`).
-    #[default]
-    Weir,
-    /// HTTP within CONNECT, as any peer of HBONE understands it.
-    Hbone,
 }
 
 /// What a thread tells of itself, for others to read.

@@ -29,8 +29,6 @@ pub(crate) enum PathKind {
     WeirSame,
     /// Two nodes, two agents, HBONE over mutual TLS.
     WeirCross,
-    /// The same with HTTP inside CONNECT, as to a peer that does not speak `weir/1`.
-    WeirCrossHbone,
     /// One Envoy beside the client.
     EnvoyOneHop,
     /// Two Envoys as sidecars over mutual TLS: TCP proxy to TCP proxy, a TLS connection for each connection; HTTP
@@ -41,11 +39,10 @@ pub(crate) enum PathKind {
 }
 
 impl PathKind {
-    pub(crate) const ALL: [Self; 7] = [
+    pub(crate) const ALL: [Self; 6] = [
         Self::Direct,
         Self::WeirSame,
         Self::WeirCross,
-        Self::WeirCrossHbone,
         Self::EnvoyOneHop,
         Self::EnvoyTwoHop,
         Self::EnvoyHbone,
@@ -56,7 +53,6 @@ impl PathKind {
             Self::Direct => "direct",
             Self::WeirSame => "weir-same",
             Self::WeirCross => "weir-cross",
-            Self::WeirCrossHbone => "weir-cross-hbone",
             Self::EnvoyOneHop => "envoy-one-hop",
             Self::EnvoyTwoHop => "envoy-two-hop",
             Self::EnvoyHbone => "envoy-hbone",
@@ -72,7 +68,7 @@ impl PathKind {
 
     /// Whether the path says something about bytes that nobody parses.
     pub(crate) const fn carries_l4(self) -> bool {
-        !matches!(self, Self::WeirCrossHbone | Self::EnvoyOneHop)
+        !matches!(self, Self::EnvoyOneHop)
     }
 
     /// Whether the path says something about requests.
@@ -125,9 +121,7 @@ impl Running {
         };
         let mut running = match kind {
             PathKind::Direct => direct(sandbox, name)?,
-            PathKind::WeirSame | PathKind::WeirCross | PathKind::WeirCrossHbone => {
-                weir::start(sandbox, ca, kind, weir()?)?
-            }
+            PathKind::WeirSame | PathKind::WeirCross => weir::start(sandbox, ca, kind, weir()?)?,
             PathKind::EnvoyOneHop | PathKind::EnvoyTwoHop | PathKind::EnvoyHbone => {
                 envoy::start(sandbox, ca, kind, envoy()?)?
             }

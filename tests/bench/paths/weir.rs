@@ -52,11 +52,6 @@ pub(super) fn start(
         let metrics = SocketAddr::from((Ipv4Addr::LOCALHOST, METRICS));
         let admin = SocketAddr::from((Ipv4Addr::LOCALHOST, ADMIN));
         let text = |path: &Path| path.to_string_lossy().into_owned();
-        let http_over = if kind == PathKind::WeirCrossHbone {
-            "hbone"
-        } else {
-            "weir"
-        };
         let args = [
             "agent".to_owned(),
             format!("--config={}", text(&config)),
@@ -68,7 +63,6 @@ pub(super) fn start(
             format!("--ca-cert={}", text(&ca.ca.cert)),
             format!("--ca-key={}", text(&ca.ca.key)),
             format!("--cgroup={}", text(&cgroup)),
-            format!("--http-over={http_over}"),
             "--on-exit=release".to_owned(),
             "--drain-timeout=1s".to_owned(),
         ];

@@ -98,12 +98,12 @@ fn a_table_has_the_paths_that_were_measured() {
         foreign_share: 0.0,
         rows: vec![
             row(Work::L7Req, PathKind::Direct, "rps", 50_000.0),
-            row(Work::L7Req, PathKind::WeirCrossHbone, "ratio_direct", 0.251),
+            row(Work::L7Req, PathKind::WeirCross, "ratio_direct", 0.251),
         ],
         failures: vec!["direct: l7-conn: broken\n its log".into()],
     };
     let text = report.markdown();
-    assert!(text.contains("| weir-cross-hbone | 0.25 | – |"), "{text}");
+    assert!(text.contains("| weir-cross | 0.25 | – |"), "{text}");
     assert!(
         text.contains("\nDirect: 50000 req/s at saturation.\n"),
         "{text}"

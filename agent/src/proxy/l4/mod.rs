@@ -11,7 +11,7 @@
 mod endpoint;
 pub(super) mod inbound;
 pub(super) mod outbound;
-pub(in crate::proxy) mod tunnel;
+mod tunnel;
 
 use std::net::SocketAddr;
 

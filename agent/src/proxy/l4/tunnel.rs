@@ -18,7 +18,6 @@ use crate::{
             self,
             detect::{self, First},
             inbound::Inbound,
-            peer,
             wire::{Speaks, Stream, Wire},
         },
         pods::LocalPod,
@@ -33,7 +32,7 @@ use crate::{
         dial::{dial, reset_on_close},
         hbone::{
             io::TunnelStream,
-            server::{self, Authority, Incoming, PeerStream, Wanted},
+            server::{self, Authority, Incoming, Wanted},
         },
         limits::{CONNECT_TIMEOUT, INBOUND_TUNNELS_MAX},
         tls,
@@ -55,7 +54,7 @@ pub(super) async fn serve(
         let _counted = Counted::new(&worker.handshakes);
         tls::accept(stream, &pod.identity.current()).await
     };
-    let (stream, wire, identity) = match handshake {
+    let (stream, identity) = match handshake {
         Ok(accepted) => accepted,
         Err(error) => {
             worker
@@ -74,19 +73,12 @@ pub(super) async fn serve(
         address: peer,
         identity,
     });
-    let requests = peer::Requests::new(Rc::clone(&worker), Rc::clone(&pod), Rc::clone(&peer));
-    let requests = Rc::new(requests);
-    let handle = |stream| match stream {
-        PeerStream::Connect(incoming) => {
-            let (worker, pod, peer) = (Rc::clone(&worker), Rc::clone(&pod), Rc::clone(&peer));
-            spawn_local(stream_in(worker, pod, peer, incoming));
-        }
-        PeerStream::Request(request) => {
-            spawn_local(Rc::clone(&requests).serve(request));
-        }
+    let handle = |incoming| {
+        let (worker, pod, peer) = (Rc::clone(&worker), Rc::clone(&pod), Rc::clone(&peer));
+        spawn_local(stream_in(worker, pod, peer, incoming));
     };
     tokio::select! {
-        ended = server::serve(stream, wire, handle, worker.drained()) => {
+        ended = server::serve(stream, handle, worker.drained()) => {
             if let Err(error) = ended {
                 debug!(peer = %peer.address, %error, "a tunnel ended");
             }
@@ -96,15 +88,9 @@ pub(super) async fn serve(
 }
 
 /// The other end of a tunnel, as TLS has proven it.
-pub(in crate::proxy) struct Peer {
+pub(super) struct Peer {
     address: SocketAddr,
     identity: SpiffeId,
-}
-
-impl Peer {
-    pub(in crate::proxy) fn address(&self) -> SocketAddr {
-        self.address
-    }
 }
 
 /// One CONNECT: to the application, or no.
@@ -237,7 +223,7 @@ async fn establish(
 }
 
 /// Who speaks to whom, as far as it is proven.
-pub(in crate::proxy) fn peers(
+fn peers(
     pod: &LocalPod,
     peer: &Peer,
     wanted: &Wanted,
@@ -267,11 +253,7 @@ pub(in crate::proxy) fn peers(
 }
 
 /// The application's address, if it is this pod's and not the agent's own.
-pub(in crate::proxy) fn destination(
-    snapshot: &Snapshot,
-    pod: &LocalPod,
-    wanted: &Wanted,
-) -> Option<SocketAddr> {
+fn destination(snapshot: &Snapshot, pod: &LocalPod, wanted: &Wanted) -> Option<SocketAddr> {
     let address = match &wanted.authority {
         Authority::Address(address) => *address,
         Authority::Service { host, port } => {

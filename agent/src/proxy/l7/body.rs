@@ -8,23 +8,18 @@ use std::{
 };
 
 use bytes::Bytes;
-use h2::RecvStream;
 use http_body::{Frame, SizeHint};
 use hyper::body::{Body as _, Incoming};
 use thiserror::Error;
 use tokio::time::Sleep;
 
-use crate::{
-    telemetry::{Reason, RequestRecord},
-    transport::hbone::{client::Held, request},
-};
+use crate::telemetry::{Reason, RequestRecord};
 
 use super::{
     balance::InFlight,
     expect::Waiting,
     mirror::{Mirrored, Mirroring},
     pool::Lease,
-    send::Pumping,
     serve::Served,
 };
 
@@ -35,8 +30,6 @@ pub(in crate::proxy) enum Body {
     Empty,
     Full(Bytes),
     Incoming(Incoming),
-    /// From a peer that speaks `weir/1`.
-    Peer(RecvStream),
     /// A request's, whose bytes are counted.
     Counted(Box<Counted>),
     /// A request's, until the application wants it.
@@ -53,8 +46,6 @@ pub(in crate::proxy) enum Body {
 pub(in crate::proxy) enum BodyError {
     #[error(transparent)]
     Http(#[from] hyper::Error),
-    #[error(transparent)]
-    Peer(#[from] h2::Error),
     #[error("the time for the whole answer is over")]
     TimedOut,
     #[error("the mirror lags too far behind, or the request broke")]
@@ -68,14 +59,6 @@ impl Body {
             Self::Empty
         } else {
             Self::Incoming(incoming)
-        }
-    }
-
-    pub(super) fn of_peer(stream: RecvStream) -> Self {
-        if stream.is_end_stream() {
-            Self::Empty
-        } else {
-            Self::Peer(stream)
         }
     }
 
@@ -151,11 +134,6 @@ pub(super) enum Keep {
     Nothing,
     /// A pooled connection: back to the pool at the end.
     Lease(Lease),
-    /// A stream of a tunnel, and the request's body on it.
-    Peer {
-        _held: Held,
-        _pumping: Option<Pumping>,
-    },
 }
 
 /// Counted as long as the answer goes on.
@@ -232,8 +210,6 @@ impl BodyError {
     pub(super) fn reason(&self) -> Reason {
         match self {
             Self::Http(_) => Reason::UpstreamReset,
-            Self::Peer(error) if error.is_reset() && error.is_remote() => Reason::UpstreamReset,
-            Self::Peer(_) => Reason::TunnelReset,
             Self::TimedOut => Reason::RequestTimeout,
             Self::Lagging => Reason::LimitReached,
         }
@@ -257,7 +233,6 @@ impl hyper::body::Body for Body {
                 Poll::Ready((!bytes.is_empty()).then(|| Ok(Frame::data(bytes))))
             }
             Self::Incoming(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
-            Self::Peer(stream) => poll_peer(stream, cx),
             Self::Counted(counted) => {
                 let polled = ready!(Pin::new(&mut counted.body).poll_frame(cx));
                 let received = &counted.received;
@@ -283,7 +258,6 @@ impl hyper::body::Body for Body {
             Self::Empty => true,
             Self::Full(bytes) => bytes.is_empty(),
             Self::Incoming(body) => body.is_end_stream(),
-            Self::Peer(stream) => stream.is_end_stream(),
             Self::Counted(counted) => counted.body.is_end_stream(),
             Self::Waiting(waiting) => waiting.body().is_end_stream(),
             Self::Mirroring(mirroring) => mirroring.body().is_end_stream(),
@@ -297,33 +271,11 @@ impl hyper::body::Body for Body {
             Self::Empty => SizeHint::with_exact(0),
             Self::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Self::Incoming(body) => body.size_hint(),
-            // The head's Content-Length says it, where it is known.
-            Self::Peer(_) => SizeHint::default(),
             Self::Counted(counted) => counted.body.size_hint(),
             Self::Waiting(waiting) => waiting.body().size_hint(),
             Self::Mirroring(mirroring) => mirroring.body().size_hint(),
             Self::Mirrored(_) => SizeHint::default(),
             Self::Answer(answer) => answer.body.size_hint(),
         }
-    }
-}
-
-fn poll_peer(
-    stream: &mut RecvStream,
-    cx: &mut Context<'_>,
-) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-    match ready!(stream.poll_data(cx)) {
-        Some(Ok(data)) => {
-            request::take(stream, &data);
-            Poll::Ready(Some(Ok(Frame::data(data))))
-        }
-        // The peer wants no more of the request, and says so after its whole answer.
-        Some(Err(error)) if error.reason() == Some(h2::Reason::NO_ERROR) => Poll::Ready(None),
-        Some(Err(error)) => Poll::Ready(Some(Err(error.into()))),
-        None => match ready!(stream.poll_trailers(cx)) {
-            Ok(Some(trailers)) => Poll::Ready(Some(Ok(Frame::trailers(trailers)))),
-            Ok(None) => Poll::Ready(None),
-            Err(error) => Poll::Ready(Some(Err(error.into()))),
-        },
     }
 }

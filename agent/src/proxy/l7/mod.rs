@@ -4,7 +4,6 @@
 //! detect           what a connection speaks
 //! serve            HTTP/1.1 or HTTP/2 on one connection, request by request
 //! pipeline         the source's half: route, split, balance, send
-//! peer             requests between two Weir agents
 //! inbound          the destination's half: to the application
 //! ```
 
@@ -17,7 +16,6 @@ pub(in crate::proxy) mod inbound;
 mod mirror;
 pub(in crate::proxy) mod outbound;
 mod outgoing;
-pub(in crate::proxy) mod peer;
 mod pipeline;
 pub(in crate::proxy) mod pool;
 mod semantics;

@@ -3,7 +3,7 @@
 
 use std::{cell::RefCell, collections::HashMap, net::SocketAddr, rc::Rc, sync::Arc};
 
-use http::{HeaderValue, Request, Response};
+use http::{Request, Response};
 use hyper::body::Incoming;
 
 use super::{
@@ -19,7 +19,6 @@ use crate::{
     },
     proxy::{pods::LocalPod, worker::Worker},
     telemetry::{ConnectionInfo, Reason, Reporter, SecurityPolicy},
-    transport::hbone::forwarded::Forwarded,
 };
 
 /// Destinations of one connection that are remembered with what they need; past it the connection
@@ -44,10 +43,6 @@ struct Known {
     generation: u64,
     /// Captured pods of this node, by endpoint and the service that led there.
     same_node: HashMap<(Endpoint, Option<ObjectName>), Rc<Inbound>>,
-    /// `weir-to`, by endpoint and whether it is HTTP/2 there.
-    weir_to: HashMap<(Endpoint, bool), HeaderValue>,
-    /// `forwarded`, by service.
-    forwarded: HashMap<Option<ObjectName>, Option<HeaderValue>>,
 }
 
 impl Outbound {
@@ -80,8 +75,7 @@ impl Outbound {
     /// What was worked out so far, as far as it still holds.
     fn known<T>(&self, generation: u64, look: impl FnOnce(&mut Known) -> T) -> T {
         let mut known = self.known.borrow_mut();
-        let entries = known.same_node.len() + known.weir_to.len() + known.forwarded.len();
-        if known.generation != generation || entries > KNOWN_MAX {
+        if known.generation != generation || known.same_node.len() > KNOWN_MAX {
             *known = Known {
                 generation,
                 ..Known::default()
@@ -120,34 +114,6 @@ impl Outbound {
                 ))
             });
             Rc::clone(made)
-        })
-    }
-
-    /// The field that tells the peer's agent where a request goes.
-    pub(super) fn weir_to(&self, generation: u64, endpoint: Endpoint, http2: bool) -> HeaderValue {
-        self.known(generation, |known| {
-            let made = known.weir_to.entry((endpoint, http2));
-            made.or_insert_with(|| super::peer::weir_to(endpoint, http2))
-                .clone()
-        })
-    }
-
-    /// Who the client is, and the service that was dialled.
-    pub(super) fn forwarded(
-        &self,
-        generation: u64,
-        service: Option<&Arc<ServiceState>>,
-    ) -> Option<HeaderValue> {
-        let name = service.map(|service| service.service.name.clone());
-        self.known(generation, |known| {
-            let made = known.forwarded.entry(name).or_insert_with(|| {
-                let forwarded = Forwarded {
-                    client: Some(self.client),
-                    host: service.map(|service| self.worker.host_name(service)),
-                };
-                forwarded.write()
-            });
-            made.clone()
         })
     }
 }

@@ -54,13 +54,6 @@ impl Outgoing {
         (head, std::mem::take(&mut self.body))
     }
 
-    /// Nothing of it was sent, or it may be sent twice.
-    pub(super) fn put_back(&mut self, head: Parts, body: Body) {
-        self.taken = false;
-        self.head = head;
-        self.body = body;
-    }
-
     /// Whether it is still there, for another endpoint.
     pub(super) fn is_unsent(&self) -> bool {
         !self.taken

@@ -19,7 +19,7 @@ use super::{
     mirror,
     outbound::Outbound,
     outgoing::{Outgoing, empty_head},
-    peer, semantics,
+    semantics,
     send::{self, Sent},
     serve::{Served, Turns},
 };
@@ -187,7 +187,8 @@ impl Exchange {
         let checked = semantics::check(&mut self.request.head)?;
         self.authority = checked.authority;
         self.request.becomes = checked.becomes;
-        peer::strip(&mut self.request.head.headers);
+        // What only agents say; an application that says it is not believed.
+        self.request.head.headers.remove(header::FORWARDED);
         self.request.wait_if_expected(); // 100-continue
         Ok(())
     }

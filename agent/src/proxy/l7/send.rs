@@ -1,24 +1,17 @@
 //! Sending a request to one of a service's endpoints, whichever way it is reached.
 
-use std::{future::poll_fn, pin::Pin, rc::Rc, sync::Arc, task::Poll, time::Duration};
+use std::{rc::Rc, sync::Arc, time::Duration};
 
-use h2::{RecvStream, client::ResponseFuture};
-use http::{Method, Request, Response, StatusCode, request::Parts};
-use hyper::body::Body as _;
-use tokio::{
-    task::{JoinHandle, spawn_local},
-    time::sleep,
-};
+use http::Response;
+use tokio::time::sleep;
 
 use super::{
     answer::{REASON, Refusal},
     balance::InFlight,
     body::{Body, Keep},
-    expect::GoOn,
     inbound,
     outbound::Outbound,
     outgoing::Outgoing,
-    peer,
     pipeline::{Exchange, Target},
     pool::{Key, Version},
     semantics,
@@ -33,18 +26,8 @@ use crate::{
     proxy::{
         pods::LocalPod,
         way::{self, Way},
-        worker::HttpOver,
     },
     telemetry::{Reason, SecurityPolicy},
-    transport::{
-        hbone::{
-            client::{Connect, Tunnel},
-            forwarded::Forwarded,
-            pool::{Dialler, PoolKey},
-            request::{RequestError, pump},
-        },
-        tls::Wire as TunnelWire,
-    },
 };
 
 /// Endpoints that are tried before the application hears of a failure: only as long as nothing
@@ -52,8 +35,6 @@ use crate::{
 const ENDPOINTS_TRIED_MAX: usize = 3;
 /// Between two tries of a tunnel port that refuses while its pod's enrolment is fresh.
 const REFUSED_BACKOFF: Duration = Duration::from_millis(50);
-/// Tunnels that are tried before the request fails.
-const TUNNELS_TRIED_MAX: usize = 2;
 
 /// An endpoint's answer, or its agent's.
 pub(super) struct Sent {
@@ -214,6 +195,24 @@ impl Sending<'_> {
         self.over(upstream, false).await
     }
 
+    /// HTTP within CONNECT: any peer of HBONE understands it. The stream stays for the next
+    /// request, so that CONNECT costs nothing where there is traffic.
+    async fn tunnel(&mut self, destination: &Workload) -> Result<Answered, Refusal> {
+        let cx = Rc::clone(self.cx);
+        let upstream = Upstream {
+            worker: &cx.worker,
+            key: self.key(Some(Arc::clone(&destination.pod.uid))),
+            version: self.request.version,
+            by: By::Tunnel {
+                source: &cx.pod,
+                client: cx.client,
+                service: self.service,
+                destination,
+            },
+        };
+        self.over(upstream, true).await
+    }
+
     fn key(&self, through: Option<Arc<str>>) -> Key {
         Key {
             pod: self.cx.pod.id,
@@ -263,164 +262,6 @@ impl Sending<'_> {
             becomes: None,
             failed,
         })
-    }
-
-    async fn tunnel(&mut self, destination: &Workload) -> Result<Answered, Refusal> {
-        let worker = &self.cx.worker;
-        let key = way::pool_key(&self.cx.pod, Target::address(self.endpoint), destination);
-        let dialler = self.cx.pod.dialler();
-        let head = &self.request.head;
-        let as_request = worker.shared.http_over == HttpOver::Weir
-            && self.request.becomes.is_none()
-            && !(head.method == Method::OPTIONS && head.uri.path() == "*");
-        let mut last = None;
-        for _ in 0..TUNNELS_TRIED_MAX {
-            let tunnel = match worker.pool.tunnel(&key, &dialler).await {
-                Ok((tunnel, _warm)) => tunnel,
-                Err(error) => return Err(Refusal::new(error.reason(), error.to_string())),
-            };
-            if !as_request || tunnel.wire() != TunnelWire::Weir {
-                let believed = tunnel.wire() == TunnelWire::Weir;
-                let through = Arc::clone(&destination.pod.uid);
-                return Box::pin(self.connect(key, dialler, through, believed)).await;
-            }
-            match self.as_stream(&tunnel).await {
-                // A warm tunnel may have died unnoticed.
-                Err(refusal) if self.request.is_unsent() => last = Some(refusal),
-                outcome => return outcome,
-            }
-        }
-        Err(last.unwrap_or_else(|| Refusal::new(Reason::TunnelReset, "no tunnel")))
-    }
-
-    /// As bytes through a CONNECT: for peers that know no more, and for upgrades.
-    async fn connect(
-        &mut self,
-        key: PoolKey,
-        dialler: Dialler,
-        through: Arc<str>,
-        believed: bool,
-    ) -> Result<Answered, Refusal> {
-        let cx = Rc::clone(self.cx);
-        let baggage = cx.pod.baggage();
-        let upstream = Upstream {
-            worker: &cx.worker,
-            key: self.key(Some(through)),
-            version: self.request.version,
-            by: By::Tunnel {
-                key,
-                dialler,
-                wanted: Connect {
-                    destination: Target::address(self.endpoint),
-                    forwarded: Forwarded {
-                        client: Some(cx.client),
-                        host: self.service.map(|service| cx.worker.host_name(service)),
-                    },
-                    baggage: baggage.as_ref(),
-                },
-            },
-        };
-        self.over(upstream, believed).await
-    }
-
-    /// As a stream of its own (`weir/1`).
-    async fn as_stream(&mut self, tunnel: &Rc<Tunnel>) -> Result<Answered, Refusal> {
-        let cx = self.cx;
-        self.load.connected();
-        let (head, body) = self.request.take();
-        let again = Outgoing::copy(&head, &body);
-        let mut request = Request::from_parts(head, body);
-        inbound::absolute_form(&mut request);
-        let http2 = self.request.version == Version::Http2;
-        peer::address(
-            request.headers_mut(),
-            cx.weir_to(self.generation, self.endpoint, http2),
-            cx.forwarded(self.generation, self.service),
-        );
-        let (head, body) = request.into_parts();
-        let ends = body.is_end_stream();
-        let metrics = &cx.worker.metrics;
-        let opened = tunnel.request(Request::from_parts(head, ()), ends, metrics);
-        let mut opened = match opened.await {
-            Ok(opened) => opened,
-            Err(error) => return Err(self.unanswered(tunnel, error, again)),
-        };
-        let pumping = (!ends).then(|| {
-            let send = opened.send;
-            Pumping(spawn_local(async move {
-                // The answer tells how the request ended.
-                let _ = pump(body, send).await;
-            }))
-        });
-        let go_on = self.request.expects.clone();
-        match answer(&mut opened.response, go_on.as_ref()).await {
-            Ok(response) => {
-                let (mut head, body) = response.into_parts();
-                let failed = reason_of(&mut head.headers, true);
-                Ok(Answered {
-                    response: Response::from_parts(head, Body::of_peer(body)),
-                    keep: Keep::Peer {
-                        _held: opened.held,
-                        _pumping: pumping,
-                    },
-                    becomes: None,
-                    failed,
-                })
-            }
-            Err(error) => {
-                let error = RequestError::of(error, metrics);
-                Err(self.unanswered(tunnel, error, again))
-            }
-        }
-    }
-
-    /// `again`: the request once more, where that is harmless.
-    fn unanswered(
-        &mut self,
-        tunnel: &Tunnel,
-        error: RequestError,
-        again: Option<Parts>,
-    ) -> Refusal {
-        if let RequestError::Http2(error) = &error {
-            tunnel.note(error);
-        }
-        let reason = error.reason();
-        // What the application reset it has seen: that is its answer.
-        let of_the_tunnel = reason != Reason::UpstreamReset || error.is_unprocessed();
-        if let Some(head) = again.filter(|_| of_the_tunnel) {
-            self.request.put_back(head, Body::Empty);
-        }
-        Refusal::new(reason, error.to_string())
-    }
-}
-
-/// The peer's answer, and before it perhaps the application's word to go on with the body.
-async fn answer(
-    response: &mut ResponseFuture,
-    go_on: Option<&GoOn>,
-) -> Result<Response<RecvStream>, h2::Error> {
-    if let Some(go_on) = go_on {
-        poll_fn(|cx| {
-            // While there is more to come before the answer; what is wrong shows in the answer.
-            if let Poll::Ready(Some(Ok(said))) = response.poll_informational(cx)
-                && said.status() == StatusCode::CONTINUE
-            {
-                go_on.say();
-            }
-            Pin::new(&mut *response).poll(cx)
-        })
-        .await
-    } else {
-        response.await
-    }
-}
-
-/// The request's body is sent as long as this lives.
-pub(super) struct Pumping(JoinHandle<()>);
-
-impl Drop for Pumping {
-    fn drop(&mut self) {
-        self.0.abort();
     }
 }
 

@@ -1,6 +1,6 @@
 //! One request to one upstream: an application of this node, or an endpoint outside the mesh.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, sync::Arc};
 
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, StatusCode, header};
@@ -16,15 +16,15 @@ use super::{
     wire::{Stream, Wire},
 };
 use crate::{
-    model::seams::PodNet,
-    proxy::worker::Worker,
+    model::{pod::Workload, seams::PodNet, service::ServiceState},
+    proxy::{pods::LocalPod, way, worker::Worker},
     telemetry::Reason,
     transport::{
         dial::{DialError, dial},
         hbone::{
             client::{Connect, TunnelError},
+            forwarded::Forwarded,
             io::TunnelStream,
-            pool::{Dialler, PoolKey},
         },
         limits::CONNECT_TIMEOUT,
     },
@@ -50,11 +50,12 @@ pub(super) enum By<'a> {
         /// Made already, for this very request.
         seed: Option<tokio::net::TcpStream>,
     },
-    /// CONNECT, to a peer that speaks no more than that, or for what only bytes can carry.
+    /// CONNECT, to a captured pod of another node.
     Tunnel {
-        key: PoolKey,
-        dialler: Dialler,
-        wanted: Connect<'a>,
+        source: &'a LocalPod,
+        client: SocketAddr,
+        service: Option<&'a Arc<ServiceState>>,
+        destination: &'a Workload,
     },
 }
 
@@ -134,11 +135,26 @@ impl Upstream<'_> {
                     .map_err(Unreachable::Dial),
             },
             By::Tunnel {
-                key,
-                dialler,
-                wanted,
+                source,
+                client,
+                service,
+                destination,
             } => {
-                let opened = self.worker.pool.open(key, dialler, wanted).await;
+                let key = way::pool_key(source, self.key.to, destination);
+                let baggage = source.baggage();
+                let wanted = Connect {
+                    destination: self.key.to,
+                    forwarded: Forwarded {
+                        client: Some(*client),
+                        host: service.map(|service| self.worker.host_name(service)),
+                    },
+                    baggage: baggage.as_ref(),
+                };
+                let opened = self
+                    .worker
+                    .pool
+                    .open(&key, &source.dialler(), &wanted)
+                    .await;
                 let opened = opened.map_err(Unreachable::Tunnel)?;
                 let stream = TunnelStream::new(opened.io, Some(opened.held));
                 Ok(Stream::Tunnel(Box::new(stream)))

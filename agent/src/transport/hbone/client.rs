@@ -15,13 +15,7 @@ use tokio::{
     time::{Instant, sleep_until, timeout},
 };
 
-use super::{
-    cork::cork,
-    forwarded::Forwarded,
-    keepalive,
-    pool::PoolKey,
-    request::{Exchange, RequestError},
-};
+use super::{cork::cork, forwarded::Forwarded, keepalive, pool::PoolKey};
 use crate::{
     identity::Material,
     model::{limits::HBONE_PORT, seams::PodNet},
@@ -30,7 +24,7 @@ use crate::{
         copy::TunnelIo,
         dial::{DialError, dial},
         limits::*,
-        tls::{self, TlsError, Wire},
+        tls::{self, TlsError},
     },
 };
 
@@ -79,7 +73,6 @@ impl TunnelError {
 /// A connection to a peer's agent.
 pub struct Tunnel {
     requests: RefCell<SendRequest<Bytes>>,
-    wire: Wire,
     streams: Cell<usize>,
     closed: Cell<bool>,
     /// Told when the last stream ends.
@@ -101,7 +94,7 @@ impl Tunnel {
         let tcp = dial(net, to, None, CONNECT_TIMEOUT)
             .await
             .map_err(TunnelError::Dial)?;
-        let (stream, wire) = tls::connect(tcp, material, &key.destination_identity)
+        let stream = tls::connect(tcp, material, &key.destination_identity)
             .await
             .map_err(|error| {
                 metrics.tls_handshake_failed(TlsSide::Client, error.failure.as_str());
@@ -125,7 +118,6 @@ impl Tunnel {
         };
         let tunnel = Rc::new(Self {
             requests: RefCell::new(requests),
-            wire,
             streams: Cell::new(0),
             closed: Cell::new(false),
             idle: Notify::new(),
@@ -148,39 +140,8 @@ impl Tunnel {
         Ok(tunnel)
     }
 
-    pub fn wire(&self) -> Wire {
-        self.wire
-    }
-
-    /// Opens a stream with an HTTP request, to a peer that speaks [`Wire::Weir`]. What of the
-    /// body there is goes through the stream.
-    pub async fn request(
-        self: &Rc<Self>,
-        request: Request<()>,
-        end_of_stream: bool,
-        metrics: &Metrics,
-    ) -> Result<Exchange, RequestError> {
-        let held = Held::new(self, metrics);
-        let requests = self.requests.borrow().clone();
-        let sent = match requests.ready().await {
-            Ok(mut requests) => requests.send_request(request, end_of_stream),
-            Err(error) => Err(error),
-        };
-        match sent {
-            Ok((response, send)) => Ok(Exchange {
-                response,
-                send,
-                held,
-            }),
-            Err(error) => {
-                self.note(&error);
-                Err(RequestError::of(error, metrics))
-            }
-        }
-    }
-
     /// A connection that failed takes no further streams.
-    pub fn note(&self, error: &h2::Error) {
+    fn note(&self, error: &h2::Error) {
         if error.is_io() || error.is_go_away() || !error.is_reset() {
             self.retire();
         }
@@ -253,7 +214,7 @@ impl Tunnel {
 
 /// In TLS 1.3 a server refuses the client's certificate only after the client's handshake is done:
 /// the refusal arrives with the first read.
-pub(super) fn refused_after_handshake(error: &h2::Error, metrics: &Metrics) -> TunnelError {
+fn refused_after_handshake(error: &h2::Error, metrics: &Metrics) -> TunnelError {
     match error.get_io() {
         Some(io)
             if io

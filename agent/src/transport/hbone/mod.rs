@@ -6,5 +6,4 @@ pub mod forwarded;
 pub mod io;
 pub mod keepalive;
 pub mod pool;
-pub mod request;
 pub mod server;

@@ -90,7 +90,7 @@ impl Pool {
     }
 
     /// A tunnel with room, and whether it was there before.
-    pub async fn tunnel(
+    async fn tunnel(
         &self,
         key: &PoolKey,
         dialler: &Dialler,

@@ -13,10 +13,7 @@ use super::{
     forwarded::Forwarded,
     keepalive,
 };
-use crate::transport::{
-    limits::*,
-    tls::{ServerStream, Wire},
-};
+use crate::transport::{limits::*, tls::ServerStream};
 
 /// What a peer asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,25 +64,11 @@ impl Incoming {
     }
 }
 
-/// An HTTP request of a peer that speaks `weir/1`.
-pub struct PeerRequest {
-    pub request: Request<RecvStream>,
-    pub respond: SendResponse<Bytes>,
-}
-
-/// What a peer opens a stream for.
-pub enum PeerStream {
-    Connect(Incoming),
-    /// On [`Wire::Weir`] alone.
-    Request(PeerRequest),
-}
-
-/// Serves a connection until it ends. `handle` starts a task for each stream; `drain` ends the
+/// Serves a connection until it ends. `handle` starts a task for each CONNECT; `drain` ends the
 /// connection in order: streams that are open go on, new ones go elsewhere.
 pub async fn serve(
     stream: ServerStream,
-    wire: Wire,
-    handle: impl Fn(PeerStream),
+    handle: impl Fn(Incoming),
     drain: impl Future<Output = ()>,
 ) -> Result<(), h2::Error> {
     let (corked, uncork) = cork(stream);
@@ -103,15 +86,12 @@ pub async fn serve(
         Ok(connection) => connection?,
         Err(_elapsed) => return Ok(()),
     };
-    uncork
-        .drive(serve_streams(connection, wire, handle, drain))
-        .await
+    uncork.drive(serve_streams(connection, handle, drain)).await
 }
 
 async fn serve_streams(
     mut connection: h2::server::Connection<Corked<ServerStream>, Bytes>,
-    wire: Wire,
-    handle: impl Fn(PeerStream),
+    handle: impl Fn(Incoming),
     drain: impl Future<Output = ()>,
 ) -> Result<(), h2::Error> {
     let alive = keepalive::watch(connection.ping_pong());
@@ -123,11 +103,8 @@ async fn serve_streams(
                 None => return Ok(()),
                 Some(Err(error)) => return Err(error),
                 Some(Ok((request, respond))) => {
-                    if wire == Wire::Weir && request.method() != Method::CONNECT {
-                        let request = PeerRequest { request, respond };
-                        handle(PeerStream::Request(request));
-                    } else if let Some(incoming) = read_request(request, respond) {
-                        handle(PeerStream::Connect(incoming));
+                    if let Some(incoming) = read_request(request, respond) {
+                        handle(incoming);
                     }
                 }
             },

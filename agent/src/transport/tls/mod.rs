@@ -17,7 +17,7 @@ use super::limits::TLS_HANDSHAKE_TIMEOUT;
 /// A pod's certificate, always the current one: what the proxy holds for its pods.
 pub use crate::identity::IdentityHandle;
 use crate::{
-    identity::{ALPN_H2, ALPN_WEIR, Material, TlsFailure, describe, peer_identity},
+    identity::{ALPN_H2, Material, TlsFailure, describe, peer_identity},
     model::spiffe::SpiffeId,
     telemetry::Reason,
 };
@@ -68,21 +68,12 @@ impl TlsError {
     }
 }
 
-/// What the two agents speak over TLS.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wire {
-    /// HBONE as everybody speaks it: CONNECT streams.
-    Hbone,
-    /// The same, and HTTP requests as streams of their own.
-    Weir,
-}
-
 /// As a client: the peer must prove that it is `expected`.
 pub async fn connect(
     socket: TcpStream,
     material: &Material,
     expected: &SpiffeId,
-) -> Result<(ClientStream, Wire), TlsError> {
+) -> Result<ClientStream, TlsError> {
     let address = socket
         .peer_addr()
         .map_err(|error| TlsError::from_io(&error))?;
@@ -90,21 +81,21 @@ pub async fn connect(
     let connection = UnbufferedClientConnection::new(config, ServerName::from(address.ip()))
         .map_err(TlsError::new)?;
     let stream = handshake(TlsStream::new(socket, connection)).await?;
-    let wire = protocol(stream.state())?;
-    Ok((stream, wire))
+    check_protocol(stream.state())?;
+    Ok(stream)
 }
 
 /// As a server: the peer must prove an identity of the mesh, which is returned.
 pub async fn accept(
     socket: TcpStream,
     material: &Material,
-) -> Result<(ServerStream, Wire, SpiffeId), TlsError> {
+) -> Result<(ServerStream, SpiffeId), TlsError> {
     let config = Arc::clone(material.server_config());
     let connection = UnbufferedServerConnection::new(config).map_err(TlsError::new)?;
     let stream = handshake(TlsStream::new(socket, connection)).await?;
-    let wire = protocol(stream.state())?;
+    check_protocol(stream.state())?;
     let identity = proven_identity(stream.state())?;
-    Ok((stream, wire, identity))
+    Ok((stream, identity))
 }
 
 async fn handshake<C: Records>(mut stream: TlsStream<C>) -> Result<TlsStream<C>, TlsError> {
@@ -116,15 +107,14 @@ async fn handshake<C: Records>(mut stream: TlsStream<C>) -> Result<TlsStream<C>,
 }
 
 /// rustls accepts a peer that offers no protocol at all.
-fn protocol(state: &CommonState) -> Result<Wire, TlsError> {
-    match state.alpn_protocol() {
-        Some(ALPN_H2) => Ok(Wire::Hbone),
-        Some(ALPN_WEIR) => Ok(Wire::Weir),
-        _ => Err(TlsError {
-            failure: TlsFailure::Incompatible,
-            detail: "the peer does not offer h2".into(),
-        }),
+fn check_protocol(state: &CommonState) -> Result<(), TlsError> {
+    if state.alpn_protocol() == Some(ALPN_H2) {
+        return Ok(());
     }
+    Err(TlsError {
+        failure: TlsFailure::Incompatible,
+        detail: "the peer does not offer h2".into(),
+    })
 }
 
 fn proven_identity(state: &CommonState) -> Result<SpiffeId, TlsError> {

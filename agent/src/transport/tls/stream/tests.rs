@@ -58,9 +58,9 @@ async fn pair() -> Pair {
     let web = identity("web");
     let (client, server) =
         tokio::join!(connect(client, &material, &web), accept(server, &material));
-    let (server, _, peer) = server.unwrap();
+    let (server, peer) = server.unwrap();
     assert_eq!(peer, web);
-    (client.unwrap().0, server)
+    (client.unwrap(), server)
 }
 
 /// Bytes that tell a lost, doubled or swapped piece.
