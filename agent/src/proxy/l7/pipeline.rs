@@ -186,6 +186,12 @@ impl Exchange {
     fn check(&mut self) -> Result<(), Refusal> {
         let checked = semantics::check(&mut self.request.head)?;
         self.authority = checked.authority;
+        if self.authority.is_none()
+            && let Ok(host) = HeaderValue::try_from(self.cx.dialled.to_string())
+        {
+            // HTTP/1.0 may go without; what is sent on is HTTP/1.1.
+            self.request.head.headers.insert(header::HOST, host);
+        }
         self.request.becomes = checked.becomes;
         // What only agents say; an application that says it is not believed.
         self.request.head.headers.remove(header::FORWARDED);
