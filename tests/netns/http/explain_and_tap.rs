@@ -35,7 +35,7 @@ fn a_request_goes_where_explain_says() {
     let web = shop.routed(
         "web",
         json!([
-            {"name": "beta", "matches": [{"headers": [{"name": "x-beta", "value": "yes"}]}], "backendRefs": to("v2")},
+            {"name": "beta", "matches": [{"path": {"type": "PathPrefix", "value": "/v1"}, "headers": [{"name": "x-beta", "value": "yes"}]}], "backendRefs": to("v2")},
             {"matches": [{"path": {"type": "PathPrefix", "value": "/gone"}}], "backendRefs": to("nobody")},
             {"matches": [{"path": {"type": "PathPrefix", "value": "/v1"}}], "backendRefs": to("v1")},
         ]),
