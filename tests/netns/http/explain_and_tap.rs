@@ -23,7 +23,7 @@ fn tap(shop: &Shop, service: &ServiceHandle, args: &[&str]) -> Proc {
         let answer = shop.far.get(service.v4, "/probe");
         match tap.stdout().contains("/probe") {
             true => Ok(()),
-            false => Err((answer, tap.stderr())),
+            false => Err((answer.status, tap.stderr())),
         }
     });
     tap
