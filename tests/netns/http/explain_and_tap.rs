@@ -23,7 +23,7 @@ fn tap(shop: &Shop, service: &ServiceHandle, args: &[&str]) -> Proc {
         let answer = shop.far.get(service.v4, "/probe");
         match tap.stdout().contains("/probe") {
             true => Ok(()),
-            false => Err((answer, tap.stderr())),
+            false => Err((answer.status, tap.stderr())),
         }
     });
     tap
@@ -35,7 +35,7 @@ fn a_request_goes_where_explain_says() {
     let web = shop.routed(
         "web",
         json!([
-            {"name": "beta", "matches": [{"headers": [{"name": "x-beta", "value": "yes"}]}], "backendRefs": to("v2")},
+            {"name": "beta", "matches": [{"path": {"type": "PathPrefix", "value": "/v1"}, "headers": [{"name": "x-beta", "value": "yes"}]}], "backendRefs": to("v2")},
             {"matches": [{"path": {"type": "PathPrefix", "value": "/gone"}}], "backendRefs": to("nobody")},
             {"matches": [{"path": {"type": "PathPrefix", "value": "/v1"}}], "backendRefs": to("v1")},
         ]),

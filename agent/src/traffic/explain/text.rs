@@ -111,7 +111,11 @@ impl Display for BackendPlan {
                     true => ", spoken to in HTTP/2",
                     false => "",
                 };
-                writeln!(f, ": {how}{usable} endpoints{http2}")?;
+                let plural = match *usable {
+                    1 => "",
+                    _ => "s",
+                };
+                writeln!(f, ": {how}{usable} endpoint{plural}{http2}")?;
             }
         }
         if self.session {
