@@ -16,6 +16,8 @@ pub(crate) struct RunArgs {
     pub(crate) markdown: Option<PathBuf>,
     pub(crate) weir: Option<PathBuf>,
     pub(crate) envoy: Option<PathBuf>,
+    /// What the agent's own bench counted for one request; see [`crate::pipeline`].
+    pub(crate) pipeline: Option<PathBuf>,
     pub(crate) commit: String,
     pub(crate) paths: Vec<PathKind>,
     pub(crate) works: Vec<Work>,
@@ -34,6 +36,7 @@ impl RunArgs {
             markdown: None,
             weir: None,
             envoy: None,
+            pipeline: None,
             commit: "unknown".into(),
             paths: PathKind::ALL.to_vec(),
             works: Work::ALL.to_vec(),
@@ -54,6 +57,7 @@ impl RunArgs {
                 "--markdown" => args.markdown = Some(value.into()),
                 "--weir" => args.weir = Some(value.into()),
                 "--envoy" => args.envoy = Some(value.into()),
+                "--pipeline" => args.pipeline = Some(value.into()),
                 "--commit" => args.commit = value,
                 "--paths" => {
                     args.paths = value

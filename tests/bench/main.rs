@@ -12,6 +12,7 @@ mod certs;
 mod load;
 mod machine;
 mod paths;
+mod pipeline;
 mod process;
 mod report;
 mod run;

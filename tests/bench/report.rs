@@ -1,6 +1,5 @@
 //! From samples to rows: medians over the rounds, ratios to `direct` of the same round.
 
-use std::fmt::Write as _;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -103,7 +102,7 @@ fn has_proxy(sample: &Sample) -> Option<()> {
 
 fn figures(work: Work) -> &'static [(&'static str, Figure)] {
     match work {
-        Work::Req => &[
+        Work::Req | Work::L7Req | Work::L7Http2 | Work::L7Grpc => &[
             ("rps", rps),
             ("ratio_direct", ratio_rps),
             ("cpu_us_per_request", cpu_us_per_request),
@@ -113,7 +112,7 @@ fn figures(work: Work) -> &'static [(&'static str, Figure)] {
             ("rss_mib_source", rss_mib_source),
             ("rss_mib_destination", rss_mib_destination),
         ],
-        Work::TwoK => &[
+        Work::TwoK | Work::L7TwoK => &[
             ("rps", rps),
             ("p50_us", p50_us),
             ("p99_us", p99_us),
@@ -122,7 +121,7 @@ fn figures(work: Work) -> &'static [(&'static str, Figure)] {
             ("ratio_direct", ratio_p50),
             ("cpu_us_per_request", cpu_us_per_request),
         ],
-        Work::Conn => &[
+        Work::Conn | Work::L7Conn => &[
             ("rps", rps),
             ("ratio_direct", ratio_rps),
             ("cpu_us_per_request", cpu_us_per_request),
@@ -142,6 +141,8 @@ fn figures(work: Work) -> &'static [(&'static str, Figure)] {
             ("rss_mib_source", rss_mib_source),
             ("rss_mib_destination", rss_mib_destination),
         ],
+        // Counted, not sampled: its rows come from `pipeline`.
+        Work::L7Pipeline => &[],
     }
 }
 
@@ -190,8 +191,10 @@ pub(crate) fn versions(binaries: &Binaries) -> String {
     )
 }
 
-/// A column of the table: heading, work, metric, digits after the point.
-const COLUMNS: [(&str, Work, &str, usize); 11] = [
+/// A column of a table: heading, work, metric, digits after the point.
+type Column = (&'static str, Work, &'static str, usize);
+
+const L4_COLUMNS: [Column; 11] = [
     ("req/s ÷ direct", Work::Req, "ratio_direct", 2),
     ("CPU µs/request", Work::Req, "cpu_us_per_request", 1),
     ("2,000/s: p50 added µs", Work::TwoK, "p50_added_us", 0),
@@ -203,6 +206,53 @@ const COLUMNS: [(&str, Work, &str, usize); 11] = [
     ("CPU s/GB", Work::Bulk, "cpu_s_per_gb", 2),
     ("RSS MiB, source", Work::Req, "rss_mib_source", 1),
     ("RSS MiB, destination", Work::Req, "rss_mib_destination", 1),
+];
+
+const L7_COLUMNS: [Column; 13] = [
+    ("req/s ÷ direct", Work::L7Req, "ratio_direct", 2),
+    ("CPU µs/request", Work::L7Req, "cpu_us_per_request", 1),
+    ("2,000/s: p50 added µs", Work::L7TwoK, "p50_added_us", 0),
+    ("p99 added µs", Work::L7TwoK, "p99_added_us", 0),
+    ("CPU µs/request", Work::L7TwoK, "cpu_us_per_request", 0),
+    ("new connection ÷ direct", Work::L7Conn, "ratio_direct", 2),
+    ("CPU µs/connection", Work::L7Conn, "cpu_us_per_request", 0),
+    ("HTTP/2 req/s ÷ direct", Work::L7Http2, "ratio_direct", 2),
+    ("CPU µs/request", Work::L7Http2, "cpu_us_per_request", 1),
+    ("gRPC calls/s ÷ direct", Work::L7Grpc, "ratio_direct", 2),
+    ("CPU µs/call", Work::L7Grpc, "cpu_us_per_request", 1),
+    ("RSS MiB, source", Work::L7Req, "rss_mib_source", 1),
+    (
+        "RSS MiB, destination",
+        Work::L7Req,
+        "rss_mib_destination",
+        1,
+    ),
+];
+
+/// What `direct` did, for a sense of scale: before the figure, work, metric, after it.
+type Scale = (&'static str, Work, &'static str, &'static str);
+
+const L4_DIRECT: [Scale; 5] = [
+    ("", Work::Req, "rps", " req/s at saturation"),
+    ("p50 ", Work::TwoK, "p50_us", " µs at 2,000/s"),
+    ("p99 ", Work::TwoK, "p99_us", " µs"),
+    ("", Work::Conn, "rps", " new connections/s"),
+    ("", Work::Bulk, "gbit_s", " Gbit/s"),
+];
+
+const L7_DIRECT: [Scale; 6] = [
+    ("", Work::L7Req, "rps", " req/s at saturation"),
+    ("p50 ", Work::L7TwoK, "p50_us", " µs at 2,000/s"),
+    ("p99 ", Work::L7TwoK, "p99_us", " µs"),
+    ("", Work::L7Conn, "rps", " new connections/s"),
+    ("", Work::L7Http2, "rps", " req/s over HTTP/2"),
+    ("", Work::L7Grpc, "rps", " gRPC calls/s"),
+];
+
+const PIPELINE_COLUMNS: [Column; 3] = [
+    ("allocations", Work::L7Pipeline, "allocations", 1),
+    ("bytes allocated", Work::L7Pipeline, "allocated_bytes", 0),
+    ("instructions", Work::L7Pipeline, "instructions", 0),
 ];
 
 impl Report {
@@ -236,66 +286,96 @@ impl Report {
     }
 
     pub(crate) fn markdown(&self) -> String {
-        let mut text = String::new();
-        let mut line = |words: std::fmt::Arguments<'_>| {
-            // Writing to a String cannot fail.
-            let _ = text.write_fmt(words);
-            text.push('\n');
-        };
-        line(format_args!(
-            "Commit {}. {}. {}. {} rounds of {:.1} s, medians; other programs used {:.0} % of the machine meanwhile.",
+        let mut text = format!(
+            "Commit {}. {}. {}. {} rounds of {:.1} s, medians; other programs used {:.0} % of the machine meanwhile.\n",
             self.commit,
             self.machine,
             self.versions,
             self.rounds,
             self.counted.as_secs_f64(),
             self.foreign_share * 100.0,
-        ));
-        line(format_args!(""));
-        line(format_args!(
-            "| path | {} |",
-            COLUMNS.map(|column| column.0).join(" | ")
-        ));
-        line(format_args!("|---{}|", "|---".repeat(COLUMNS.len())));
-        let named = |path: &PathKind| {
-            *path != PathKind::Direct && self.rows.iter().any(|row| row.path == *path)
+        );
+        let mut part = |lines: Vec<String>| {
+            if !lines.is_empty() {
+                text.push('\n');
+                text.push_str(&lines.join("\n"));
+                text.push('\n');
+            }
         };
-        for path in PathKind::ALL.into_iter().filter(named) {
-            let cells = COLUMNS.map(|(_, work, metric, digits)| {
-                let whole = self.cell(work, path, metric, digits);
+        part(self.table("L4: path", &L4_COLUMNS));
+        part(self.of_direct(&L4_DIRECT));
+        part(self.idle());
+        part(self.table("L7: path", &L7_COLUMNS));
+        part(self.of_direct(&L7_DIRECT));
+        part(self.table("one request", &PIPELINE_COLUMNS));
+        for failure in &self.failures {
+            // The programs' last words were shown when it happened.
+            let first = failure.lines().next().unwrap_or_default();
+            part(vec![format!("FAILED {first}")]);
+        }
+        text
+    }
+
+    /// A line for each proxied path that has any of these figures; nothing where none has.
+    fn table(&self, corner: &str, columns: &[Column]) -> Vec<String> {
+        let has = |path: &PathKind| {
+            let mut columns = columns.iter();
+            columns.any(|(_, work, metric, _)| self.value(*work, *path, metric).is_some())
+        };
+        let is_proxied = |path: &PathKind| *path != PathKind::Direct;
+        let row = |path: PathKind| {
+            let cell = |(_, work, metric, digits): &Column| {
+                let whole = self.cell(*work, path, metric, *digits);
                 // One process for both sides: its memory is in the first column.
-                if metric == "rss_mib_source" && whole == "–" {
-                    self.cell(work, path, "rss_mib", digits)
+                if *metric == "rss_mib_source" && whole == "–" {
+                    self.cell(*work, path, "rss_mib", *digits)
                 } else {
                     whole
                 }
-            });
-            line(format_args!("| {} | {} |", path.name(), cells.join(" | ")));
+            };
+            let cells: Vec<String> = columns.iter().map(cell).collect();
+            format!("| {} | {} |", path.name(), cells.join(" | "))
+        };
+        let rows: Vec<String> = PathKind::ALL
+            .into_iter()
+            .filter(is_proxied)
+            .filter(has)
+            .map(row)
+            .collect();
+        if rows.is_empty() {
+            return rows;
         }
-        line(format_args!(""));
-        let direct = |work, metric, digits| self.cell(work, PathKind::Direct, metric, digits);
-        line(format_args!(
-            "Direct: {} req/s at saturation; p50 {} µs and p99 {} µs at 2,000/s; {} new connections/s; {} Gbit/s.",
-            direct(Work::Req, "rps", 0),
-            direct(Work::TwoK, "p50_us", 0),
-            direct(Work::TwoK, "p99_us", 0),
-            direct(Work::Conn, "rps", 0),
-            direct(Work::Bulk, "gbit_s", 1),
-        ));
-        let idle = |metric| self.cell(Work::Idle, PathKind::WeirCross, metric, 1);
-        line(format_args!(
-            "10,000 idle connections through weir-cross: {} MiB at the source's agent, {} MiB at the destination's.",
-            idle("rss_mib_source"),
-            idle("rss_mib_destination"),
-        ));
-        for failure in &self.failures {
-            // The programs' last words were shown when it happened.
-            line(format_args!(
-                "\nFAILED {}",
-                failure.lines().next().unwrap_or_default()
-            ));
+        let headings: Vec<&str> = columns.iter().map(|column| column.0).collect();
+        let mut lines = vec![
+            format!("| {corner} | {} |", headings.join(" | ")),
+            format!("|---{}|", "|---".repeat(columns.len())),
+        ];
+        lines.extend(rows);
+        lines
+    }
+
+    fn of_direct(&self, scales: &[Scale]) -> Vec<String> {
+        let figure = |(before, work, metric, after): &Scale| {
+            let value = self.value(*work, PathKind::Direct, metric)?;
+            let digits = usize::from(value < 100.0);
+            Some(format!("{before}{value:.digits$}{after}"))
+        };
+        let figures: Vec<String> = scales.iter().filter_map(figure).collect();
+        if figures.is_empty() {
+            return figures;
         }
-        text
+        vec![format!("Direct: {}.", figures.join("; "))]
+    }
+
+    fn idle(&self) -> Vec<String> {
+        let of = |metric| self.value(Work::Idle, PathKind::WeirCross, metric);
+        let (Some(source), Some(destination)) = (of("rss_mib_source"), of("rss_mib_destination"))
+        else {
+            return Vec::new();
+        };
+        vec![format!(
+            "10,000 idle connections through weir-cross: {source:.1} MiB at the source's agent, {destination:.1} MiB at the destination's."
+        )]
     }
 }
 

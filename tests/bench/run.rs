@@ -10,15 +10,18 @@ use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::args::RunArgs;
 use crate::certs::Authority;
-use crate::load::{Kind, LoadArgs, Measured};
+use crate::load::{Kind, LoadArgs, Measured, STREAMS_PER_CONNECTION};
 use crate::machine;
-use crate::paths::{Binaries, PathKind, Running};
+use crate::paths::{Binaries, Counted, PathKind, Running, backend};
+use crate::pipeline;
 use crate::process::{Recording, Talker};
 use crate::report::{self, Report};
 use crate::sandbox::Sandbox;
 
 /// Connections of the closed loops, as in the figures that this is compared with.
 const CONNECTIONS: usize = 64;
+/// Connections over HTTP/2, which share out as many requests under way as `CONNECTIONS`.
+const HTTP2_CONNECTIONS: usize = CONNECTIONS / STREAMS_PER_CONNECTION;
 const OPEN_RATE: u64 = 2_000;
 const IDLE_CONNECTIONS: usize = 10_000;
 /// Memory is read when allocators have had a moment to settle.
@@ -37,10 +40,29 @@ pub(crate) enum Work {
     Conn,
     Bulk,
     Idle,
+    L7Req,
+    L7TwoK,
+    L7Conn,
+    L7Http2,
+    L7Grpc,
+    /// One request, counted in instructions and allocations: see [`crate::pipeline`].
+    L7Pipeline,
 }
 
 impl Work {
-    pub(crate) const ALL: [Self; 5] = [Self::Req, Self::TwoK, Self::Conn, Self::Bulk, Self::Idle];
+    pub(crate) const ALL: [Self; 11] = [
+        Self::Req,
+        Self::TwoK,
+        Self::Conn,
+        Self::Bulk,
+        Self::Idle,
+        Self::L7Req,
+        Self::L7TwoK,
+        Self::L7Conn,
+        Self::L7Http2,
+        Self::L7Grpc,
+        Self::L7Pipeline,
+    ];
 
     pub(crate) const fn name(self) -> &'static str {
         match self {
@@ -49,6 +71,12 @@ impl Work {
             Self::Conn => "l4-conn",
             Self::Bulk => "l4-bulk",
             Self::Idle => "l4-idle",
+            Self::L7Req => "l7-req",
+            Self::L7TwoK => "l7-2k",
+            Self::L7Conn => "l7-conn",
+            Self::L7Http2 => "l7-h2",
+            Self::L7Grpc => "l7-grpc",
+            Self::L7Pipeline => "l7-pipeline",
         }
     }
 
@@ -59,21 +87,58 @@ impl Work {
             .with_context(|| format!("no work `{name}`"))
     }
 
-    fn load(self, path: &Running, counted: Duration) -> LoadArgs {
-        let (kind, dest, connections) = match self {
-            Self::Req => (Kind::Saturate, path.http, CONNECTIONS),
-            Self::TwoK => (Kind::Open, path.http, CONNECTIONS),
-            Self::Conn => (Kind::Churn, path.http, CONNECTIONS),
-            Self::Bulk => (Kind::Bulk, path.bulk, 1),
-            Self::Idle => (Kind::Idle, path.http, IDLE_CONNECTIONS),
+    pub(crate) const fn is_l7(self) -> bool {
+        matches!(
+            self,
+            Self::L7Req | Self::L7TwoK | Self::L7Conn | Self::L7Http2 | Self::L7Grpc
+        )
+    }
+
+    /// Whether every round does it.
+    const fn is_of_rounds(self) -> bool {
+        !matches!(self, Self::Idle | Self::L7Pipeline)
+    }
+
+    const fn is_for(self, path: PathKind) -> bool {
+        match self {
+            // The agent's own bench has paths of its own.
+            Self::L7Pipeline => false,
+            _ if self.is_l7() => path.carries_l7(),
+            _ => path.carries_l4(),
+        }
+    }
+
+    /// What it makes the agents count.
+    const fn counted(self) -> Counted {
+        match self {
+            Self::L7Req | Self::L7TwoK | Self::L7Conn => Counted::Requests(backend::WEB_PORT),
+            Self::L7Http2 => Counted::Requests(backend::H2C_PORT),
+            Self::L7Grpc => Counted::Requests(backend::GRPC_PORT),
+            _ => Counted::Connections,
+        }
+    }
+
+    fn load(self, path: &Running, counted: Duration) -> Result<LoadArgs> {
+        let (kind, port, connections) = match self {
+            Self::Req => (Kind::Saturate, backend::HTTP_PORT, CONNECTIONS),
+            Self::TwoK => (Kind::Open, backend::HTTP_PORT, CONNECTIONS),
+            Self::Conn => (Kind::Churn, backend::HTTP_PORT, CONNECTIONS),
+            Self::Bulk => (Kind::Bulk, backend::BULK_PORT, 1),
+            Self::Idle => (Kind::Idle, backend::HTTP_PORT, IDLE_CONNECTIONS),
+            Self::L7Req => (Kind::Saturate, backend::WEB_PORT, CONNECTIONS),
+            Self::L7TwoK => (Kind::Open, backend::WEB_PORT, CONNECTIONS),
+            Self::L7Conn => (Kind::Churn, backend::WEB_PORT, CONNECTIONS),
+            Self::L7Http2 => (Kind::Http2, backend::H2C_PORT, HTTP2_CONNECTIONS),
+            Self::L7Grpc => (Kind::Grpc, backend::GRPC_PORT, HTTP2_CONNECTIONS),
+            Self::L7Pipeline => bail!("{} is no load", self.name()),
         };
-        LoadArgs {
+        Ok(LoadArgs {
             kind,
-            dest,
+            dest: path.address(port),
             connections,
             rate: OPEN_RATE,
             counted,
-        }
+        })
     }
 }
 
@@ -100,9 +165,9 @@ struct Plan {
 impl Plan {
     fn new(args: &RunArgs) -> Self {
         let (rounds, seconds, last_start) = if args.quick {
-            (3, 1.2, 120)
+            (3, 1.2, 300)
         } else {
-            (7, 2.5, 480)
+            (5, 2.5, 1_200)
         };
         Self {
             rounds: args.rounds.unwrap_or(rounds),
@@ -126,14 +191,19 @@ pub(crate) fn run(args: &RunArgs) -> Result<()> {
         samples: Samples::new(),
         logs: sandbox.dir("logs")?,
     };
-    for kind in &args.paths {
+    let pipeline = args.pipeline.as_deref().map(pipeline::rows).transpose()?;
+    let is_asked = |kind: &&PathKind| args.works.iter().any(|work| work.is_for(**kind));
+    for kind in args.paths.iter().filter(is_asked) {
         eprintln!("bench: starting {}", kind.name());
         match Running::start(&mut sandbox, &ca, *kind, &binaries) {
             Ok(running) => bench.paths.push(running),
             Err(error) => bench.failed(*kind, "start", &error),
         }
     }
-    ensure!(!bench.paths.is_empty(), "no path came up");
+    ensure!(
+        !bench.paths.is_empty() || pipeline.is_some(),
+        "no path came up"
+    );
 
     let (busy, own, began) = (machine::busy()?, sandbox.cpu()?, Instant::now());
     let rounds = bench.rounds(args, &plan)?;
@@ -147,7 +217,10 @@ pub(crate) fn run(args: &RunArgs) -> Result<()> {
         rounds,
         counted: plan.counted,
         foreign_share: foreign.as_secs_f64() / (elapsed.as_secs_f64() * machine::cores() as f64),
-        rows: report::rows(&bench.samples),
+        rows: report::rows(&bench.samples)
+            .into_iter()
+            .chain(pipeline.into_iter().flatten())
+            .collect(),
         failures: bench.failures,
     };
     let markdown = report.markdown();
@@ -190,12 +263,15 @@ impl Bench {
                 .works
                 .iter()
                 .copied()
-                .filter(|work| *work != Work::Idle)
+                .filter(|work| work.is_of_rounds())
             {
                 eprintln!("bench: round {round} of {}, {}", plan.rounds, work.name());
                 // Another one goes first each time.
                 for turn in 0..self.paths.len() {
                     let index = (turn + round) % self.paths.len();
+                    if !work.is_for(self.paths[index].kind) {
+                        continue;
+                    }
                     let perf = args
                         .perf
                         .as_deref()
@@ -216,7 +292,7 @@ impl Bench {
             }
             done = round;
             self.drop_broken();
-            if self.paths.is_empty() {
+            if self.paths.is_empty() && !self.failures.is_empty() {
                 bail!("every path broke:\n{}", self.failures.join("\n"));
             }
         }
@@ -292,8 +368,10 @@ fn slice(
     perf: Option<Recording<'_>>,
 ) -> Result<Sample> {
     path.check_alive()?;
-    let before = path.proof.as_ref().map(|proof| proof.read()).transpose()?;
-    let args = work.load(path, counted);
+    let proven = work.counted();
+    let proof = path.proof.as_ref();
+    let before = proof.map(|proof| proof.read(proven)).transpose()?;
+    let args = work.load(path, counted)?;
     let name = format!("{}-{}", path.kind.name(), work.name());
     let log = logs.join(format!("{name}-load"));
     let mut load = Talker::start(
@@ -348,7 +426,11 @@ fn slice(
         load.requests
     );
     if let (Some(proof), Some(before)) = (&path.proof, before) {
-        proof.check(&before, load.connections)?;
+        let made = match proven {
+            Counted::Connections => load.connections,
+            Counted::Requests(_) => load.requests,
+        };
+        proof.check(proven, &before, made)?;
     }
     path.check_alive()?;
     Ok(Sample {

@@ -20,16 +20,18 @@ const TABLE_END: &str = "<!-- bench: end -->";
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Fewer and shorter rounds: about two minutes instead of eight
+    /// Fewer and shorter rounds: about five minutes instead of fifteen
     #[arg(long)]
     quick: bool,
     /// Also write the figures there, one row for each work, path and metric
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Only these, comma-separated: direct, weir-same, weir-cross, envoy-two-hop, envoy-hbone
+    /// Only these, comma-separated: direct, weir-same, weir-cross, weir-cross-hbone, envoy-one-hop,
+    /// envoy-two-hop, envoy-hbone
     #[arg(long, value_name = "LIST")]
     paths: Option<String>,
-    /// Only these, comma-separated: l4-req, l4-2k, l4-conn, l4-bulk, l4-idle
+    /// Only these, comma-separated: l4-req, l4-2k, l4-conn, l4-bulk, l4-idle, l7-req, l7-2k, l7-conn, l7-h2,
+    /// l7-grpc, l7-pipeline
     #[arg(long, value_name = "LIST")]
     works: Option<String>,
     /// How often each path does each work
@@ -50,6 +52,11 @@ impl Args {
     /// A page of figures from a part of the paths, or from a run that was being profiled, would mislead.
     fn is_for_the_docs(&self) -> bool {
         !self.no_docs && self.paths.is_none() && self.works.is_none() && self.perf.is_none()
+    }
+
+    fn has_work(&self, name: &str) -> bool {
+        let works = self.works.as_deref();
+        works.is_none_or(|works| works.split(',').any(|work| work == name))
     }
 }
 
@@ -91,6 +98,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
         bench.arg("--perf").arg(dir);
     }
+    if args.has_work("l7-pipeline") {
+        bench.arg("--pipeline").arg(pipeline()?);
+    }
     process::run(&mut bench)?;
     if args.is_for_the_docs() {
         put_into_docs(&fs::read_to_string(&markdown)?)?;
@@ -117,6 +127,20 @@ fn load_program() -> Result<PathBuf> {
     process::run(&mut build)?;
     step.done("built the load generator");
     Ok(workspace::target().join("fast/weir-bench"))
+}
+
+/// What one request costs in allocations and instructions: a file of figures. Before anything else runs.
+fn pipeline() -> Result<PathBuf> {
+    let step = Step::start("counting what one request costs");
+    // As the load generator: these figures are compared with their own of other commits.
+    let mut bench = process::cargo();
+    bench.args(["bench", "--quiet", "--locked", "--profile", "fast"]);
+    bench.args(["--package", "weir", "--bench", "pipeline", "--", "--json"]);
+    let figures = process::output(&mut bench)?;
+    let file = workspace::target().join("pipeline.jsonl");
+    fs::write(&file, figures).with_context(|| format!("cannot write {}", file.display()))?;
+    step.done("counted what one request costs");
+    Ok(file)
 }
 
 fn commit() -> Result<String> {

@@ -1,5 +1,4 @@
-//! The load generator: HTTP/1.1 framing against nginx as the figures in `docs/performance.md` have it, but opaque
-//! to every path (no proxy here parses it).
+//! The load generator: HTTP/1.1 and HTTP/2 framing against nginx, as the figures in `docs/performance.md` have it.
 //!
 //! It prints `start` once warmed up and `end` when it stops counting, so that `run` reads the proxies' CPU clocks
 //! around exactly the requests that are counted; then one JSON line.
@@ -8,9 +7,12 @@ pub(crate) mod bulk;
 mod churn;
 mod crew;
 mod http;
+mod http2;
 mod idle;
 mod open;
 mod saturate;
+
+pub(crate) use http2::STREAMS_PER_CONNECTION;
 
 use std::io::Write as _;
 use std::net::SocketAddr;
@@ -36,6 +38,10 @@ pub(crate) enum Kind {
     Bulk,
     /// Connections that have carried one request and then say nothing.
     Idle,
+    /// Closed loop over HTTP/2, several streams on each connection.
+    Http2,
+    /// The same with unary gRPC calls.
+    Grpc,
 }
 
 impl Kind {
@@ -46,6 +52,8 @@ impl Kind {
             Self::Churn => "churn",
             Self::Bulk => "bulk",
             Self::Idle => "idle",
+            Self::Http2 => "http2",
+            Self::Grpc => "grpc",
         }
     }
 
@@ -56,6 +64,8 @@ impl Kind {
             Self::Churn,
             Self::Bulk,
             Self::Idle,
+            Self::Http2,
+            Self::Grpc,
         ];
         all.into_iter()
             .find(|kind| kind.name() == name)
@@ -196,15 +206,41 @@ pub(crate) fn main(args: &LoadArgs) -> Result<()> {
         Kind::Churn => churn::run(args)?,
         Kind::Bulk => bulk::send(args)?,
         Kind::Idle => idle::run(args)?,
+        Kind::Http2 => http2::run(args, http2::Call::Get)?,
+        Kind::Grpc => http2::run(args, http2::Call::Grpc)?,
     };
     say(&measured.to_json().to_string());
     Ok(())
 }
 
-/// Says `up` when one request to `ADDRESS` gets its reply.
+/// How a path is asked whether it is up.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Asks {
+    Http1,
+    Http2,
+    Grpc,
+}
+
+impl Asks {
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Http1 => "http1",
+            Self::Http2 => "http2",
+            Self::Grpc => "grpc",
+        }
+    }
+}
+
+/// Says `up` when one request to `ADDRESS` gets its reply: `ASKS ADDRESS`.
 pub(crate) fn probe(mut words: impl Iterator<Item = String>) -> Result<()> {
-    let dest = words.next().context("probe: ADDRESS")?.parse()?;
-    http::probe(dest, http::CLOSE)?;
+    let asks = words.next().context("probe: ASKS ADDRESS")?;
+    let dest = words.next().context("probe: ASKS ADDRESS")?.parse()?;
+    match asks.as_str() {
+        "http1" => drop(http::probe(dest, http::CLOSE)?),
+        "http2" => http2::probe(dest, http2::Call::Get)?,
+        "grpc" => http2::probe(dest, http2::Call::Grpc)?,
+        _ => bail!("probe: no way to ask called `{asks}`"),
+    }
     say("up");
     Ok(())
 }

@@ -1,4 +1,5 @@
-//! What every path leads to: nginx with one small file, and the sink for bulk.
+//! What every path leads to: nginx with one small file, over HTTP/1.1, over HTTP/2 and as a gRPC answer, and the
+//! sink for bulk.
 
 use std::fs;
 use std::net::Ipv4Addr;
@@ -10,10 +11,18 @@ use crate::machine;
 use crate::process::Process;
 use crate::sandbox::{Place, Sandbox};
 
+/// HTTP/1.1 that is opaque to every path.
 pub(crate) const HTTP_PORT: u16 = 80;
 pub(crate) const BULK_PORT: u16 = 5001;
+/// HTTP/1.1 that proxies parse and route.
+pub(crate) const WEB_PORT: u16 = 5080;
+/// HTTP/2 by prior knowledge: this nginx takes nothing else on such a port.
+pub(crate) const H2C_PORT: u16 = 5081;
+pub(crate) const GRPC_PORT: u16 = 5082;
 /// The body of `docs/performance.md`'s figures.
-const BODY_BYTES: usize = 1024;
+pub(crate) const BODY_BYTES: usize = 1024;
+/// What gRPC puts before a message: one byte of flags, four of length.
+pub(crate) const GRPC_PREFIX_BYTES: usize = 5;
 
 pub(crate) fn nginx_binary() -> Result<PathBuf> {
     let candidates = ["/usr/sbin/nginx", "/usr/bin/nginx", "/usr/local/sbin/nginx"];
@@ -32,7 +41,9 @@ pub(crate) fn start(
     let nginx = nginx_binary()?;
     let dir = sandbox.dir(&format!("{name}-backend"))?;
     fs::create_dir_all(dir.join("www"))?;
-    fs::write(dir.join("www/index.html"), "w".repeat(BODY_BYTES))?;
+    let body = "w".repeat(BODY_BYTES);
+    fs::write(dir.join("www/index.html"), &body)?;
+    fs::write(dir.join("www/grpc"), grpc_message(body.as_bytes()))?;
     let mut backend = Vec::new();
     // As many as cores, like `worker_processes`, but each its own process: a worker outlives a killed master,
     // and these must not outlive the run. `reuseport` spreads the connections over them.
@@ -63,6 +74,18 @@ pub(crate) fn start(
     Ok(backend)
 }
 
+/// A message as gRPC frames it, not compressed.
+pub(crate) fn grpc_message(message: &[u8]) -> Vec<u8> {
+    let mut framed = vec![0];
+    framed.extend_from_slice(&(message.len() as u32).to_be_bytes());
+    framed.extend_from_slice(message);
+    framed
+}
+
+/// The gRPC server is nginx as well, so that all works have the same speed behind them: whatever is POSTed is
+/// answered with one message from a file, and trailers say that all is well. (nginx answers a POST for a file
+/// with 405, and that with the file. It reads a request's body only for those who need it, as `mirror` does;
+/// otherwise it would answer before the message is there, and reset every stream.)
 fn nginx_config(prefix: &Path, www: &Path, bind: Ipv4Addr) -> String {
     let prefix = prefix.display();
     let www = www.display();
@@ -75,7 +98,20 @@ fn nginx_config(prefix: &Path, www: &Path, bind: Ipv4Addr) -> String {
            keepalive_requests 1000000000; keepalive_timeout 600s;\n\
            client_body_temp_path {prefix}/1; proxy_temp_path {prefix}/2; fastcgi_temp_path {prefix}/3;\n\
            uwsgi_temp_path {prefix}/4; scgi_temp_path {prefix}/5;\n\
-           server {{ listen {bind}:{HTTP_PORT} reuseport backlog=16384; root {www}; }}\n\
+           root {www};\n\
+           server {{\n\
+             listen {bind}:{HTTP_PORT} reuseport backlog=16384;\n\
+             listen {bind}:{WEB_PORT} reuseport backlog=16384;\n\
+           }}\n\
+           server {{ listen {bind}:{H2C_PORT} http2 reuseport backlog=16384; }}\n\
+           server {{\n\
+             listen {bind}:{GRPC_PORT} http2 reuseport backlog=16384;\n\
+             default_type application/grpc;\n\
+             add_trailer grpc-status 0;\n\
+             location / {{ mirror /nothing; rewrite ^ /grpc break; error_page 405 =200 /grpc; }}\n\
+             location = /nothing {{ internal; return 204; }}\n\
+             location = /grpc {{ }}\n\
+           }}\n\
          }}\n"
     )
 }

@@ -1,7 +1,9 @@
-//! The peer: two Envoys, one beside the client, one beside the server, as sidecars would be.
+//! The peer: two Envoys, one beside the client, one beside the server, as sidecars would be; or the first alone.
 //!
 //! As good as it gets: as many workers as cores, no access log, no filter that the job does not need, loopback to
 //! the apps, TLS 1.3 only, P-256 leaves, limits out of the way, sessions resumed.
+
+mod http;
 
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr};
@@ -17,10 +19,9 @@ use crate::process::Process;
 use crate::sandbox::{Place, Sandbox, inside};
 
 const LOOPBACK: Ipv4Addr = Ipv4Addr::LOCALHOST;
-const OUTBOUND_HTTP: u16 = 15001;
-const OUTBOUND_BULK: u16 = 15002;
-const INBOUND_HTTP: u16 = 15008;
-const INBOUND_BULK: u16 = 15009;
+/// Added to the server's port: where the source's Envoy listens for the app, and the destination's for its peer.
+const OUTBOUND: u16 = 10_000;
+const INBOUND: u16 = 11_000;
 const ADMIN: u16 = 15000;
 
 const TCP_PROXY: &str =
@@ -41,66 +42,118 @@ pub(super) fn start(
     binary: &Path,
 ) -> Result<Running> {
     let name = kind.name();
-    let tunnel = kind == PathKind::EnvoyHbone;
     let node = sandbox.node("plain")?;
     let pair = sandbox.pair(name, &node, &node)?;
-    let backend = backend::start(sandbox, name, &pair.server, LOOPBACK)?;
-    let (source, destination) = (
-        ca.leaf(&format!("{name}-source"))?,
-        ca.leaf(&format!("{name}-destination"))?,
-    );
-
-    // (where the app or the peer connects, where it goes on to)
-    let outbound = [(OUTBOUND_HTTP, INBOUND_HTTP), (OUTBOUND_BULK, INBOUND_BULK)];
-    let inbound = [
-        (INBOUND_HTTP, backend::HTTP_PORT),
-        (INBOUND_BULK, backend::BULK_PORT),
-    ];
-    let upstream_tls = tls(ca, &source, &destination.spiffe, UPSTREAM_TLS, tunnel);
-    let downstream_tls = tls(ca, &destination, &source.spiffe, DOWNSTREAM_TLS, tunnel);
-    let source_config = bootstrap(outbound.map(|(listen, to)| {
-        let filter = tcp_proxy(to, tunnel.then(|| format!("{}:{to}", pair.server_ip)));
-        (
-            listener(LOOPBACK, listen, &filter, None),
-            cluster(pair.server_ip, to, Some(&upstream_tls), tunnel),
-        )
-    }));
-    let destination_config = bootstrap(inbound.map(|(listen, to)| {
-        let filter = if tunnel {
-            connect_terminator(to)
-        } else {
-            tcp_proxy(to, None)
-        };
-        (
-            listener(pair.server_ip, listen, &filter, Some(&downstream_tls)),
-            cluster(LOOPBACK, to, None, false),
-        )
-    }));
-    let proxies = vec![
+    let one_hop = kind == PathKind::EnvoyOneHop;
+    let bind = if one_hop {
+        Ipv4Addr::UNSPECIFIED
+    } else {
+        LOOPBACK
+    };
+    let backend = backend::start(sandbox, name, &pair.server, bind)?;
+    let leaves = Leaves {
+        ca,
+        source: ca.leaf(&format!("{name}-source"))?,
+        destination: ca.leaf(&format!("{name}-destination"))?,
+    };
+    let mut ways = Vec::new();
+    if kind.carries_l4() {
+        let opaque = |port| opaque(port, kind == PathKind::EnvoyHbone, &leaves, pair.server_ip);
+        ways.extend([backend::HTTP_PORT, backend::BULK_PORT].map(opaque));
+    }
+    if kind.carries_l7() {
+        let peer = (!one_hop).then_some(&leaves);
+        ways.extend(http::ALL.map(|app| app.way(peer, pair.server_ip)));
+    }
+    let (source, destination): (Vec<_>, Vec<_>) = ways
+        .into_iter()
+        .map(|way| (way.source, way.destination))
+        .unzip();
+    let destination: Vec<_> = destination.into_iter().flatten().collect();
+    let mut sides = vec![("source", &pair.client, source)];
+    if !destination.is_empty() {
+        sides.push(("destination", &pair.server, destination));
+    }
+    let start = |(side, place, hops)| {
         run(
             sandbox,
-            &format!("{name}-source"),
+            &format!("{name}-{side}"),
             binary,
-            &pair.client,
-            &source_config,
-        )?,
-        run(
-            sandbox,
-            &format!("{name}-destination"),
-            binary,
-            &pair.server,
-            &destination_config,
-        )?,
-    ];
+            place,
+            &bootstrap(hops),
+        )
+    };
     Ok(Running {
         kind,
+        proxies: sides.into_iter().map(start).collect::<Result<_>>()?,
         client: pair.client,
-        http: (LOOPBACK, OUTBOUND_HTTP).into(),
-        bulk: (LOOPBACK, OUTBOUND_BULK).into(),
-        proxies,
+        ip: LOOPBACK.into(),
+        port_offset: OUTBOUND,
         proof: None,
         backend,
     })
+}
+
+/// A listener and the cluster that it leads to.
+type Hop = (Value, Value);
+
+/// One port of the server, through the Envoys.
+struct Way {
+    source: Hop,
+    /// None where there is but one Envoy.
+    destination: Option<Hop>,
+}
+
+/// Who the two Envoys are.
+struct Leaves<'a> {
+    ca: &'a Authority,
+    source: LeafFiles,
+    destination: LeafFiles,
+}
+
+impl Leaves<'_> {
+    fn upstream_tls(&self, http2: bool) -> Value {
+        tls(
+            self.ca,
+            &self.source,
+            &self.destination.spiffe,
+            UPSTREAM_TLS,
+            http2,
+        )
+    }
+
+    fn downstream_tls(&self, http2: bool) -> Value {
+        tls(
+            self.ca,
+            &self.destination,
+            &self.source.spiffe,
+            DOWNSTREAM_TLS,
+            http2,
+        )
+    }
+}
+
+/// Bytes: a TLS connection for each connection, or a CONNECT stream.
+fn opaque(port: u16, tunnel: bool, leaves: &Leaves<'_>, server: Ipv4Addr) -> Way {
+    let peer = INBOUND + port;
+    let to_peer = tcp_proxy(peer, tunnel.then(|| format!("{server}:{peer}")));
+    let to_app = if tunnel {
+        connect_terminator(port)
+    } else {
+        tcp_proxy(port, None)
+    };
+    let (upstream_tls, downstream_tls) =
+        (leaves.upstream_tls(tunnel), leaves.downstream_tls(tunnel));
+    Way {
+        source: (
+            listener(LOOPBACK, OUTBOUND + port, &to_peer, None),
+            cluster(server, peer, Some(&upstream_tls), tunnel),
+        ),
+        destination: Some((
+            listener(server, peer, &to_app, Some(&downstream_tls)),
+            cluster(LOOPBACK, port, None, false),
+        )),
+    }
 }
 
 fn run(
@@ -132,8 +185,8 @@ fn run(
     Ok(envoy)
 }
 
-fn bootstrap(ways: [(Value, Value); 2]) -> Value {
-    let (listeners, clusters): (Vec<_>, Vec<_>) = ways.into_iter().unzip();
+fn bootstrap(hops: Vec<Hop>) -> Value {
+    let (listeners, clusters): (Vec<_>, Vec<_>) = hops.into_iter().unzip();
     json!({
         "admin": {"address": address(LOOPBACK, ADMIN)},
         "static_resources": {"listeners": listeners, "clusters": clusters},

@@ -10,6 +10,9 @@ use weir_tests::Metrics;
 use crate::sandbox::{Place, inside};
 
 const OPENED: &str = "istio_tcp_connections_opened_total";
+const REQUESTS: &str = "istio_requests_total";
+/// The source alone counts it: it chooses the route.
+const ROUTED: &str = "weir_route_request_duration_milliseconds_count";
 /// An agent may fold its counters after the connection's end.
 const SETTLING: Duration = Duration::from_secs(3);
 const ANSWER_BYTES_MAX: u64 = 64 << 20;
@@ -23,28 +26,36 @@ pub(crate) struct Watch {
     pub(crate) security: Option<&'static str>,
 }
 
+/// What a load must have made rise.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Counted {
+    Connections,
+    /// Answered with 200, and at the source sent by a route's rule to this port of the service.
+    Requests(u16),
+}
+
 pub(crate) struct Proof {
     pub(crate) watches: Vec<Watch>,
 }
 
 impl Proof {
-    /// Connections that each watched side has counted so far.
-    pub(crate) fn read(&self) -> Result<Vec<f64>> {
-        self.watches.iter().map(Watch::opened).collect()
+    /// How many each watched side has counted so far.
+    pub(crate) fn read(&self, what: Counted) -> Result<Vec<f64>> {
+        self.watches.iter().map(|watch| watch.count(what)).collect()
     }
 
-    /// Fails when a side has seen fewer than `connections` new ones since `before`: the row is void then.
-    pub(crate) fn check(&self, before: &[f64], connections: u64) -> Result<()> {
+    /// Fails when a side has seen fewer than `made` since `before`: the row is void then.
+    pub(crate) fn check(&self, what: Counted, before: &[f64], made: u64) -> Result<()> {
         let deadline = Instant::now() + SETTLING;
         for (watch, before) in self.watches.iter().zip(before) {
             loop {
-                let seen = watch.opened()? - before;
-                if seen >= connections as f64 {
+                let seen = watch.count(what)? - before;
+                if seen >= made as f64 {
                     break;
                 }
                 ensure!(
                     Instant::now() < deadline,
-                    "the row is void: {connections} connections were made, but the {}'s agent counted {seen} ({OPENED}, {})",
+                    "the row is void: of {made} the {}'s agent counted {seen} ({what:?}, {})",
                     watch.reporter,
                     watch.security.unwrap_or("any security"),
                 );
@@ -56,14 +67,27 @@ impl Proof {
 }
 
 impl Watch {
-    fn opened(&self) -> Result<f64> {
+    fn count(&self, what: Counted) -> Result<f64> {
         let text = inside(&self.place, || get(self.address, "/metrics"))?;
+        let metrics = Metrics::parse(body(&text));
         let mut labels = vec![("reporter", self.reporter)];
         labels.extend(
             self.security
                 .map(|security| ("connection_security_policy", security)),
         );
-        Ok(Metrics::parse(body(&text)).sum(OPENED, &labels))
+        Ok(match what {
+            Counted::Connections => metrics.sum(OPENED, &labels),
+            Counted::Requests(port) => {
+                labels.push(("response_code", "200"));
+                let requests = metrics.sum(REQUESTS, &labels);
+                if self.reporter == "source" {
+                    let backend = format!("bench/server:{port}");
+                    requests.min(metrics.sum(ROUTED, &[("backend", &backend)]))
+                } else {
+                    requests
+                }
+            }
+        })
     }
 }
 

@@ -6,15 +6,17 @@ mod envoy;
 mod metrics;
 mod weir;
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 
 use crate::certs::Authority;
+use crate::load::Asks;
 use crate::process::{Process, Talker};
 use crate::sandbox::{Place, Sandbox};
+pub(crate) use metrics::Counted;
 
 /// How long until a path carries its first request.
 const UP_MAX: Duration = Duration::from_secs(30);
@@ -27,17 +29,24 @@ pub(crate) enum PathKind {
     WeirSame,
     /// Two nodes, two agents, HBONE over mutual TLS.
     WeirCross,
-    /// Two Envoys as sidecars, TCP proxy to TCP proxy over mutual TLS: a TLS connection for each connection.
+    /// The same with HTTP inside CONNECT, as to a peer that does not speak `weir/1`.
+    WeirCrossHbone,
+    /// One Envoy beside the client.
+    EnvoyOneHop,
+    /// Two Envoys as sidecars over mutual TLS: TCP proxy to TCP proxy, a TLS connection for each connection; HTTP
+    /// as streams of pooled HTTP/2.
     EnvoyTwoHop,
     /// The same two Envoys with CONNECT streams over pooled HTTP/2.
     EnvoyHbone,
 }
 
 impl PathKind {
-    pub(crate) const ALL: [Self; 5] = [
+    pub(crate) const ALL: [Self; 7] = [
         Self::Direct,
         Self::WeirSame,
         Self::WeirCross,
+        Self::WeirCrossHbone,
+        Self::EnvoyOneHop,
         Self::EnvoyTwoHop,
         Self::EnvoyHbone,
     ];
@@ -47,6 +56,8 @@ impl PathKind {
             Self::Direct => "direct",
             Self::WeirSame => "weir-same",
             Self::WeirCross => "weir-cross",
+            Self::WeirCrossHbone => "weir-cross-hbone",
+            Self::EnvoyOneHop => "envoy-one-hop",
             Self::EnvoyTwoHop => "envoy-two-hop",
             Self::EnvoyHbone => "envoy-hbone",
         }
@@ -57,6 +68,16 @@ impl PathKind {
             .into_iter()
             .find(|kind| kind.name() == name)
             .with_context(|| format!("no path `{name}`"))
+    }
+
+    /// Whether the path says something about bytes that nobody parses.
+    pub(crate) const fn carries_l4(self) -> bool {
+        !matches!(self, Self::WeirCrossHbone | Self::EnvoyOneHop)
+    }
+
+    /// Whether the path says something about requests.
+    pub(crate) const fn carries_l7(self) -> bool {
+        !matches!(self, Self::EnvoyHbone)
     }
 }
 
@@ -71,8 +92,10 @@ pub(crate) struct Running {
     pub(crate) kind: PathKind,
     /// Where the load runs.
     pub(crate) client: Place,
-    pub(crate) http: SocketAddr,
-    pub(crate) bulk: SocketAddr,
+    /// What the client dials instead of the server's own address.
+    ip: IpAddr,
+    /// And what it adds to the server's port.
+    port_offset: u16,
     /// The source's proxy first.
     pub(crate) proxies: Vec<Process>,
     /// Where the proxies say what went through them; none where there is no other way to the server.
@@ -102,9 +125,10 @@ impl Running {
         };
         let mut running = match kind {
             PathKind::Direct => direct(sandbox, name)?,
-            PathKind::WeirSame => weir::start(sandbox, ca, kind, weir()?)?,
-            PathKind::WeirCross => weir::start(sandbox, ca, kind, weir()?)?,
-            PathKind::EnvoyTwoHop | PathKind::EnvoyHbone => {
+            PathKind::WeirSame | PathKind::WeirCross | PathKind::WeirCrossHbone => {
+                weir::start(sandbox, ca, kind, weir()?)?
+            }
+            PathKind::EnvoyOneHop | PathKind::EnvoyTwoHop | PathKind::EnvoyHbone => {
                 envoy::start(sandbox, ca, kind, envoy()?)?
             }
         };
@@ -121,12 +145,29 @@ impl Running {
             .try_for_each(Process::check_alive)
     }
 
-    /// Asks from where the load will: in the client's namespace and in its cgroup, so that hooks see it.
+    /// Where the client dials for the server's `port`.
+    pub(crate) fn address(&self, port: u16) -> SocketAddr {
+        (self.ip, self.port_offset + port).into()
+    }
+
     fn wait_until_up(&mut self, sandbox: &Sandbox) -> Result<()> {
+        let deadline = Instant::now() + UP_MAX;
+        if self.kind.carries_l4() {
+            self.probe(sandbox, Asks::Http1, backend::HTTP_PORT, deadline)?;
+        }
+        if self.kind.carries_l7() {
+            self.probe(sandbox, Asks::Http1, backend::WEB_PORT, deadline)?;
+            self.probe(sandbox, Asks::Http2, backend::H2C_PORT, deadline)?;
+            self.probe(sandbox, Asks::Grpc, backend::GRPC_PORT, deadline)?;
+        }
+        Ok(())
+    }
+
+    /// Asks from where the load will: in the client's namespace and in its cgroup, so that hooks see it.
+    fn probe(&mut self, sandbox: &Sandbox, asks: Asks, port: u16, deadline: Instant) -> Result<()> {
         let name = format!("{}-probe", self.kind.name());
         let log = sandbox.dir("logs")?.join(&name);
-        let words = ["probe".to_owned(), self.http.to_string()];
-        let deadline = Instant::now() + UP_MAX;
+        let words = ["probe", asks.name(), &self.address(port).to_string()].map(str::to_owned);
         loop {
             self.check_alive()?;
             let mut probe =
@@ -137,7 +178,7 @@ impl Running {
             if Instant::now() > deadline {
                 let why = std::fs::read_to_string(&log).unwrap_or_default();
                 bail!(
-                    "no reply within {UP_MAX:?}: {}",
+                    "no reply from port {port} within {UP_MAX:?}: {}",
                     why.lines().next().unwrap_or_default()
                 );
             }
@@ -152,8 +193,8 @@ fn direct(sandbox: &mut Sandbox, name: &str) -> Result<Running> {
     let backend = backend::start(sandbox, name, &pair.server, Ipv4Addr::UNSPECIFIED)?;
     Ok(Running {
         kind: PathKind::Direct,
-        http: (pair.server_ip, backend::HTTP_PORT).into(),
-        bulk: (pair.server_ip, backend::BULK_PORT).into(),
+        ip: pair.server_ip.into(),
+        port_offset: 0,
         client: pair.client,
         proxies: Vec::new(),
         proof: None,

@@ -26,7 +26,7 @@ pub(super) fn start(
     binary: &Path,
 ) -> Result<Running> {
     let name = kind.name();
-    let cross = kind == PathKind::WeirCross;
+    let cross = kind != PathKind::WeirSame;
     let node_names: Vec<String> = (1..=if cross { 2 } else { 1 })
         .map(|n| format!("{name}-n{n}"))
         .collect();
@@ -52,6 +52,11 @@ pub(super) fn start(
         let metrics = SocketAddr::from((Ipv4Addr::LOCALHOST, METRICS));
         let admin = SocketAddr::from((Ipv4Addr::LOCALHOST, ADMIN));
         let text = |path: &Path| path.to_string_lossy().into_owned();
+        let http_over = if kind == PathKind::WeirCrossHbone {
+            "hbone"
+        } else {
+            "weir"
+        };
         let args = [
             "agent".to_owned(),
             format!("--config={}", text(&config)),
@@ -63,6 +68,7 @@ pub(super) fn start(
             format!("--ca-cert={}", text(&ca.ca.cert)),
             format!("--ca-key={}", text(&ca.ca.key)),
             format!("--cgroup={}", text(&cgroup)),
+            format!("--http-over={http_over}"),
             "--on-exit=release".to_owned(),
             "--drain-timeout=1s".to_owned(),
         ];
@@ -91,8 +97,8 @@ pub(super) fn start(
     Ok(Running {
         kind,
         client: pair.client,
-        http: (SERVICE, backend::HTTP_PORT).into(),
-        bulk: (SERVICE, backend::BULK_PORT).into(),
+        ip: SERVICE.into(),
+        port_offset: 0,
         proxies,
         proof: Some(Proof { watches }),
         backend,
@@ -112,16 +118,20 @@ fn roles(nodes: &[String]) -> Vec<(&str, &'static [&'static str])> {
 }
 
 fn manifests(pair: &Pair, client_node: &str, server_node: &str) -> Vec<Value> {
-    // Opaque: the L4 path is what is measured, also once Weir detects HTTP.
-    let ports = [("http", backend::HTTP_PORT), ("bulk", backend::BULK_PORT)];
-    let service_ports: Vec<Value> = ports
-        .iter()
-        .map(|(name, port)| json!({"name": name, "port": port, "targetPort": port, "protocol": "TCP", "appProtocol": "tcp"}))
-        .collect();
-    let slice_ports: Vec<Value> = ports
-        .iter()
-        .map(|(name, port)| json!({"name": name, "port": port, "protocol": "TCP", "appProtocol": "tcp"}))
-        .collect();
+    // `tcp` is opaque, so that the L4 path is what the L4 works measure.
+    let ports = [
+        ("http", backend::HTTP_PORT, "tcp"),
+        ("bulk", backend::BULK_PORT, "tcp"),
+        ("web", backend::WEB_PORT, "http"),
+        ("h2c", backend::H2C_PORT, "kubernetes.io/h2c"),
+        ("grpc", backend::GRPC_PORT, "grpc"),
+    ];
+    let service_ports = ports.map(|(name, port, protocol)| {
+        json!({"name": name, "port": port, "targetPort": port, "protocol": "TCP", "appProtocol": protocol})
+    });
+    let slice_ports = ports.map(|(name, port, protocol)| {
+        json!({"name": name, "port": port, "protocol": "TCP", "appProtocol": protocol})
+    });
     let pod = |name: &str, node: &str, ip: Ipv4Addr, netns: &Path| {
         json!({
             "apiVersion": "v1", "kind": "Pod",
@@ -159,5 +169,47 @@ fn manifests(pair: &Pair, client_node: &str, server_node: &str) -> Vec<Value> {
                 "targetRef": {"kind": "Pod", "name": "server", "namespace": NAMESPACE},
             }],
         }),
+        route("HTTPRoute", "web", backend::WEB_PORT, &http_matches()),
+        route("HTTPRoute", "h2c", backend::H2C_PORT, &http_matches()),
+        route("GRPCRoute", "grpc", backend::GRPC_PORT, &grpc_matches()),
     ]
+}
+
+/// A table as people have it: rules that do not match are looked at before the one that does, the last.
+/// `envoy.rs` has the same.
+fn http_matches() -> [Value; 5] {
+    let path = |kind: &str, value: &str| json!({"type": kind, "value": value});
+    [
+        json!({"path": path("PathPrefix", "/"), "headers": [{"name": "x-canary", "value": "always"}]}),
+        json!({"path": path("Exact", "/healthz")}),
+        json!({"path": path("PathPrefix", "/api/v2")}),
+        json!({"path": path("PathPrefix", "/search"), "queryParams": [{"name": "beta", "value": "1"}]}),
+        json!({"path": path("PathPrefix", "/")}),
+    ]
+}
+
+fn grpc_matches() -> [Value; 5] {
+    let health = "grpc.health.v1.Health";
+    [
+        json!({"method": {"service": "bench.Echo"}, "headers": [{"name": "x-canary", "value": "always"}]}),
+        json!({"method": {"service": health, "method": "Check"}}),
+        json!({"method": {"service": health}}),
+        json!({"method": {"service": "bench.Search"}, "headers": [{"name": "x-beta", "value": "1"}]}),
+        json!({"method": {"service": "bench.Echo"}}),
+    ]
+}
+
+fn route(kind: &str, name: &str, port: u16, matches: &[Value]) -> Value {
+    let rules: Vec<Value> = matches
+        .iter()
+        .map(|one| json!({"matches": [one], "backendRefs": [{"name": "server", "port": port}]}))
+        .collect();
+    json!({
+        "apiVersion": "gateway.networking.k8s.io/v1", "kind": kind,
+        "metadata": {"name": name, "namespace": NAMESPACE},
+        "spec": {
+            "parentRefs": [{"group": "", "kind": "Service", "name": "server", "port": port}],
+            "rules": rules,
+        },
+    })
 }

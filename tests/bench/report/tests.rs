@@ -80,3 +80,42 @@ fn json_has_exactly_the_agreed_shape() {
         json!({"commit": "abc", "machine": "2 cores", "rows": [row]})
     );
 }
+
+#[test]
+fn a_table_has_the_paths_that_were_measured() {
+    let row = |work, path, metric, value| Row {
+        work,
+        path,
+        metric,
+        value,
+    };
+    let report = Report {
+        commit: "abc".into(),
+        machine: "2 cores".into(),
+        versions: String::new(),
+        rounds: 1,
+        counted: Duration::from_secs(1),
+        foreign_share: 0.0,
+        rows: vec![
+            row(Work::L7Req, PathKind::Direct, "rps", 50_000.0),
+            row(Work::L7Req, PathKind::WeirCrossHbone, "ratio_direct", 0.251),
+        ],
+        failures: vec!["direct: l7-conn: broken\n its log".into()],
+    };
+    let text = report.markdown();
+    assert!(text.contains("| weir-cross-hbone | 0.25 | – |"), "{text}");
+    assert!(
+        text.contains("\nDirect: 50000 req/s at saturation.\n"),
+        "{text}"
+    );
+    assert!(
+        text.contains("\nFAILED direct: l7-conn: broken\n"),
+        "{text}"
+    );
+    // Nothing of L4 was measured.
+    assert_eq!(
+        text.matches("| path").count() + text.matches("| L4").count(),
+        0,
+        "{text}"
+    );
+}

@@ -1,0 +1,485 @@
+//! One request through the proxy, in allocations and instructions: figures that do not change with what else the
+//! machine does, so that a regression shows.
+//!
+//! `cargo bench -p weir --bench pipeline` prints, for each way a request can take, what one request costs the
+//! agents' data-plane threads on a warm connection. The threads are the agent's own ([`Worker::run`]), with the
+//! model read from manifests, an HTTPRoute in force and telemetry on; only the kernel's part is replaced: what was
+//! dialled is known beforehand, and pods are loopback addresses. Client and application are threads of this
+//! process as well, but not counted.
+//!
+//! - Allocations: by a counting allocator around the agent's. What aws-lc takes by itself is not seen.
+//! - Instructions: of user space, by callgrind, where it is installed: this program is run with one number of
+//!   requests and with another, and the difference is divided.
+//!
+//! `--json` prints one JSON object for each figure, which is what `cargo xtask bench` reads.
+
+// A benchmark that cannot go on should stop.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::{
+    alloc::{GlobalAlloc, Layout},
+    cell::Cell,
+    fs, io,
+    io::{Read as _, Write as _},
+    net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream},
+    os::fd::{BorrowedFd, OwnedFd},
+    path::Path,
+    process::{Command, Stdio},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+        mpsc,
+    },
+    thread,
+    time::Instant,
+};
+
+use arc_swap::ArcSwap;
+use socket2::{Domain, Socket, Type};
+use tokio::sync::mpsc::Sender;
+use weir::{
+    identity::{EmbeddedCa, IdentityStore, TrustBundle},
+    model::{
+        fold::Fold,
+        limits::HBONE_PORT,
+        names::ObjectName,
+        resource::Delta,
+        seams::{
+            CaptureId, Clock, DeltaSink, Dialled, OriginalDst, PodListeners, PodNet, ProbeError,
+            Source, SystemClock,
+        },
+        snapshot::Snapshot,
+    },
+    proxy::{Command as Tell, HttpOver, Shared, Status, Worker},
+    sources::files::FolderSource,
+    telemetry::{self, Telemetry},
+};
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting(mimalloc::MiMalloc);
+
+static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
+static ALLOCATED_BYTES: AtomicU64 = AtomicU64::new(0);
+
+thread_local! {
+    static IS_COUNTED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// The agent's allocator, and how often data-plane threads ask it for memory.
+struct Counting(mimalloc::MiMalloc);
+
+fn count(bytes: usize) {
+    // A thread that is ending has no locals any more.
+    if IS_COUNTED.try_with(Cell::get).unwrap_or(false) {
+        ALLOCATIONS.fetch_add(1, Relaxed);
+        ALLOCATED_BYTES.fetch_add(bytes as u64, Relaxed);
+    }
+}
+
+// SAFETY: every call goes to mimalloc as it came; counting neither allocates nor unwinds.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count(layout.size());
+        // SAFETY: the caller's promise is passed on.
+        unsafe { self.0.alloc(layout) }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        count(layout.size());
+        // SAFETY: the caller's promise is passed on.
+        unsafe { self.0.alloc_zeroed(layout) }
+    }
+
+    unsafe fn realloc(&self, memory: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
+        count(new_size.saturating_sub(layout.size()));
+        // SAFETY: the caller's promise is passed on.
+        unsafe { self.0.realloc(memory, layout, new_size) }
+    }
+
+    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
+        // SAFETY: the caller's promise is passed on.
+        unsafe { self.0.dealloc(memory, layout) }
+    }
+}
+
+/// The bench's paths, by their names in `cargo xtask bench`.
+const PATHS: [&str; 3] = ["weir-same", "weir-cross", "weir-cross-hbone"];
+
+/// `pipeline --once PATH REQUESTS` makes them and prints what was counted.
+const ONCE: &str = "--once";
+const JSON: &str = "--json";
+
+/// Until connections, pools and caches are warm.
+const WARM_UP: u64 = 300;
+const REQUESTS: u64 = 2_000;
+/// Under callgrind, which takes fifty times as long.
+const REQUESTS_FEW: u64 = 200;
+const REQUESTS_MANY: u64 = 600;
+
+const TRUST_DOMAIN: &str = "cluster.local";
+const APP_PORT: u16 = 5080;
+const SERVICE: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 80);
+const BODY_BYTES: usize = 1024;
+const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: bench\r\n\r\n";
+
+fn main() {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        [ONCE, path, requests] => once(path, requests.parse().unwrap()),
+        ref words => report(words.contains(&JSON)),
+    }
+}
+
+/// What one request costs, for each path.
+fn report(json: bool) {
+    for path in PATHS {
+        let counted = run(Command::new(own()), path, REQUESTS);
+        let mut words = counted
+            .split_whitespace()
+            .map(|n| n.parse::<f64>().unwrap());
+        let mut each = || words.next().unwrap() / REQUESTS as f64;
+        let mut figures = vec![("allocations", each()), ("allocated_bytes", each())];
+        figures.extend(instructions(path).map(|each| ("instructions", each)));
+        for (metric, value) in figures {
+            if json {
+                println!(
+                    "{}",
+                    serde_json::json!({"path": path, "metric": metric, "value": value})
+                );
+            } else {
+                println!("{path}: {value:.1} {metric} for one request");
+            }
+        }
+    }
+}
+
+fn own() -> std::path::PathBuf {
+    std::env::current_exe().unwrap()
+}
+
+fn run(mut program: Command, path: &str, requests: u64) -> String {
+    let output = program
+        .args([ONCE, path, &requests.to_string()])
+        .stderr(Stdio::inherit())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{path}: {}", output.status);
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Instructions of data-plane threads; none without callgrind.
+fn instructions(path: &str) -> Option<f64> {
+    if Command::new("valgrind").arg("--version").output().is_err() {
+        eprintln!("no valgrind here (Debian: valgrind): instructions are not counted");
+        return None;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let count = |requests: u64| {
+        let out = dir.path().join(requests.to_string());
+        let mut valgrind = Command::new("valgrind");
+        valgrind
+            .args(["--tool=callgrind", "--quiet"])
+            // What runs within it, on each thread, and nothing else.
+            .arg(format!("--toggle-collect=*{DATA_PLANE}*"))
+            .arg(format!("--callgrind-out-file={}", out.display()))
+            .arg(own());
+        run(valgrind, path, requests);
+        let text = fs::read_to_string(&out).unwrap();
+        let total = text
+            .lines()
+            .find_map(|line| line.strip_prefix("totals: "))
+            .unwrap();
+        total.trim().parse::<f64>().unwrap()
+    };
+    let (few, many) = (count(REQUESTS_FEW), count(REQUESTS_MANY));
+    Some((many - few) / (REQUESTS_MANY - REQUESTS_FEW) as f64)
+}
+
+/// Makes `requests` one after the other; prints how many allocations that took, and how many bytes.
+fn once(path: &str, requests: u64) {
+    let cross = path != "weir-same";
+    let http_over = match path {
+        "weir-cross-hbone" => HttpOver::Hbone,
+        _ => HttpOver::Weir,
+    };
+    let pods = Pods::of_this_process();
+    let folder = tempfile::tempdir().unwrap();
+    let delta = read_manifests(folder.path(), &manifests(pods, cross));
+    serve_app(TcpListener::bind((pods.server, APP_PORT)).unwrap());
+
+    let (outbound, inbound) = (
+        TcpListener::bind((pods.client, 0)).unwrap(),
+        TcpListener::bind((pods.server, HBONE_PORT)).unwrap(),
+    );
+    let dial = outbound.local_addr().unwrap();
+    let outbound = PodListeners {
+        outbound: vec![outbound],
+        inbound: Vec::new(),
+    };
+    let inbound = PodListeners {
+        outbound: Vec::new(),
+        inbound: vec![inbound],
+    };
+    let identities = identities(folder.path());
+    let source = Node::start("n1", delta.clone(), http_over, &identities);
+    source.add_pod("client", CaptureId(1), outbound);
+    let destination = cross.then(|| Node::start("n2", delta, http_over, &identities));
+    let of_server = destination.as_ref().unwrap_or(&source);
+    of_server.add_pod("server", CaptureId(2), inbound);
+
+    let mut client = TcpStream::connect(dial).unwrap();
+    client.set_nodelay(true).unwrap();
+    for _ in 0..WARM_UP {
+        ask(&mut client);
+    }
+    let before = (ALLOCATIONS.load(Relaxed), ALLOCATED_BYTES.load(Relaxed));
+    let began = Instant::now();
+    for _ in 0..requests {
+        ask(&mut client);
+    }
+    let took = began.elapsed();
+    let after = (ALLOCATIONS.load(Relaxed), ALLOCATED_BYTES.load(Relaxed));
+    // What the row is called is what happened.
+    let told = source.telemetry.expose(telemetry::exposition::Format::Text);
+    let routed = told
+        .lines()
+        .find(|line| line.starts_with("weir_route_request_duration_milliseconds_count"));
+    assert!(
+        routed.is_some_and(|line| line.contains("bench/server:5080")),
+        "no route:\n{told}"
+    );
+    println!("{} {}", after.0 - before.0, after.1 - before.1);
+    eprintln!("{path}: {requests} requests in {took:.1?}");
+}
+
+/// One request; the answer is read to its end.
+fn ask(client: &mut TcpStream) {
+    client.write_all(REQUEST).unwrap();
+    let mut answer = [0; 4096];
+    let mut got = 0;
+    loop {
+        let n = client.read(&mut answer[got..]).unwrap();
+        assert!(n > 0, "closed: {}", String::from_utf8_lossy(&answer[..got]));
+        got += n;
+        let head = answer[..got]
+            .windows(4)
+            .position(|four| four == b"\r\n\r\n");
+        if head.is_some_and(|head| got == head + 4 + BODY_BYTES) {
+            assert!(answer.starts_with(b"HTTP/1.1 200"));
+            return;
+        }
+    }
+}
+
+/// An application that answers every request alike.
+fn serve_app(listener: TcpListener) {
+    let answer = format!(
+        "HTTP/1.1 200 OK\r\nserver: bench\r\ndate: Sun, 06 Nov 1994 08:49:37 GMT\r\ncontent-type: text/html\r\n\
+         content-length: {BODY_BYTES}\r\n\r\n{}",
+        "w".repeat(BODY_BYTES)
+    );
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let (mut stream, answer) = (stream.unwrap(), answer.clone());
+            stream.set_nodelay(true).unwrap();
+            thread::spawn(move || {
+                let mut request = Vec::new();
+                let mut buffer = [0; 4096];
+                while let Ok(n @ 1..) = stream.read(&mut buffer) {
+                    request.extend_from_slice(&buffer[..n]);
+                    if request.ends_with(b"\r\n\r\n") {
+                        request.clear();
+                        stream.write_all(answer.as_bytes()).unwrap();
+                    }
+                }
+            });
+        }
+    });
+}
+
+/// The pods' addresses, all of 127.0.0.0/8: runs beside each other must not meet on the port of the tunnels.
+#[derive(Clone, Copy)]
+struct Pods {
+    client: Ipv4Addr,
+    server: Ipv4Addr,
+}
+
+impl Pods {
+    fn of_this_process() -> Self {
+        let [.., high, low] = std::process::id().to_be_bytes();
+        Self {
+            client: Ipv4Addr::new(127, high, low, 101),
+            server: Ipv4Addr::new(127, high, low, 102),
+        }
+    }
+}
+
+/// One agent with one data-plane thread.
+struct Node {
+    snapshot: Arc<Snapshot>,
+    telemetry: Telemetry,
+    identities: Arc<IdentityStore>,
+    commands: Sender<Tell>,
+}
+
+impl Node {
+    fn start(
+        name: &str,
+        delta: Delta,
+        http_over: HttpOver,
+        identities: &Arc<IdentityStore>,
+    ) -> Self {
+        let snapshot = Fold::new(TRUST_DOMAIN, name).apply(delta, Instant::now());
+        let settings = telemetry::Settings::default();
+        let cluster_domain = Arc::clone(&settings.cluster_domain);
+        let telemetry = Telemetry::new(settings, Arc::new(SystemClock)).unwrap();
+        let shared = Arc::new(Shared {
+            snapshot: Arc::new(ArcSwap::new(Arc::clone(&snapshot))),
+            original_dst: Box::new(AlwaysTheService),
+            telemetry: telemetry.clone(),
+            cluster_domain,
+            http_over,
+        });
+        let (commands, queue) = tokio::sync::mpsc::channel(8);
+        thread::spawn(move || data_plane(shared, queue));
+        Self {
+            snapshot,
+            telemetry,
+            identities: Arc::clone(identities),
+            commands,
+        }
+    }
+
+    fn add_pod(&self, name: &str, id: CaptureId, listeners: PodListeners) {
+        let workload = self
+            .snapshot
+            .workload(&ObjectName::new("bench", name))
+            .unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build();
+        let identity = self.identities.ensure(&workload.identity);
+        let identity = runtime.unwrap().block_on(identity).unwrap();
+        for listener in listeners.outbound.iter().chain(&listeners.inbound) {
+            listener.set_nonblocking(true).unwrap();
+        }
+        let add = Tell::AddPod {
+            id,
+            workload: Arc::clone(workload),
+            net: Arc::new(Loopback(own_ip(&workload.pod.ips))),
+            identity,
+            token: [0; 16],
+            listeners,
+        };
+        self.commands.blocking_send(add).ok().unwrap();
+    }
+}
+
+fn own_ip(ips: &[IpAddr]) -> IpAddr {
+    *ips.first().unwrap()
+}
+
+/// The name that callgrind is told.
+const DATA_PLANE: &str = "pipeline::data_plane";
+
+#[inline(never)]
+fn data_plane(shared: Arc<Shared>, commands: tokio::sync::mpsc::Receiver<Tell>) {
+    IS_COUNTED.set(true);
+    Worker::run(shared, &Status::default(), commands).unwrap();
+}
+
+struct AlwaysTheService;
+
+impl OriginalDst for AlwaysTheService {
+    fn original_dst(&self, _: BorrowedFd<'_>) -> io::Result<Dialled> {
+        Ok(Dialled::Address((SERVICE, APP_PORT).into()))
+    }
+}
+
+/// A pod without a namespace: its address says whose connections they are.
+struct Loopback(IpAddr);
+
+impl PodNet for Loopback {
+    fn socket(&self, _: SocketAddr, _: Option<SocketAddr>) -> io::Result<OwnedFd> {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM.nonblocking(), None)?;
+        socket.bind(&SocketAddr::new(self.0, 0).into())?;
+        Ok(socket.into())
+    }
+
+    fn probe(&self) -> Result<(), ProbeError> {
+        Ok(())
+    }
+}
+
+fn identities(state: &Path) -> Arc<IdentityStore> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let ca =
+        EmbeddedCa::load_or_create(&state.join("ca"), TRUST_DOMAIN, Arc::clone(&clock)).unwrap();
+    let trust = TrustBundle::new(ca.roots(), TRUST_DOMAIN.into()).unwrap();
+    let telemetry = Telemetry::new(telemetry::Settings::default(), Arc::clone(&clock)).unwrap();
+    IdentityStore::new(
+        Arc::new(ca),
+        trust,
+        clock,
+        Arc::clone(telemetry.metrics()) as _,
+    )
+}
+
+/// What the agent's own source makes of them.
+fn read_manifests(folder: &Path, text: &str) -> Delta {
+    struct First(mpsc::Sender<Delta>);
+    impl DeltaSink for First {
+        fn send(&mut self, delta: Delta) -> bool {
+            let _ = self.0.send(delta);
+            false
+        }
+    }
+    let config = folder.join("config");
+    fs::create_dir(&config).unwrap();
+    fs::write(config.join("bench.yaml"), text).unwrap();
+    let (sender, deltas) = mpsc::channel();
+    Box::new(FolderSource::new(&config)).run(Box::new(First(sender)));
+    let delta = deltas.recv().unwrap();
+    assert_eq!(delta.rejected, 0);
+    delta
+}
+
+/// Two pods, a service, and a table of five rules of which the last is taken.
+fn manifests(pods: Pods, cross: bool) -> String {
+    let Pods { client, server } = pods;
+    let pod = |name: &str, node: &str, ip: Ipv4Addr| {
+        format!(
+            "---\napiVersion: v1\nkind: Pod\n\
+             metadata: {{name: {name}, namespace: bench, uid: {name}, labels: {{app: {name}, weir.dev/mesh: enabled}}}}\n\
+             spec: {{nodeName: {node}, serviceAccountName: {name}, containers: [{{name: app}}]}}\n\
+             status: {{phase: Running, podIP: {ip}, podIPs: [{{ip: {ip}}}]}}\n"
+        )
+    };
+    let rules: String = [
+        "{path: {type: PathPrefix, value: /}, headers: [{name: x-canary, value: always}]}",
+        "{path: {type: Exact, value: /healthz}}",
+        "{path: {type: PathPrefix, value: /api/v2}}",
+        "{path: {type: PathPrefix, value: /search}, queryParams: [{name: beta, value: \"1\"}]}",
+        "{path: {type: PathPrefix, value: /}}",
+    ]
+    .map(|one| {
+        format!("  - {{matches: [{one}], backendRefs: [{{name: server, port: {APP_PORT}}}]}}\n")
+    })
+    .concat();
+    let node = if cross { "n2" } else { "n1" };
+    format!(
+        "apiVersion: v1\nkind: Namespace\nmetadata: {{name: bench}}\n{}{}\
+         ---\napiVersion: v1\nkind: Service\nmetadata: {{name: server, namespace: bench}}\n\
+         spec:\n  clusterIP: {SERVICE}\n  clusterIPs: [{SERVICE}]\n\
+         \x20 ports: [{{name: web, port: {APP_PORT}, protocol: TCP, appProtocol: http}}]\n\
+         ---\napiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\n\
+         metadata: {{name: server-1, namespace: bench, labels: {{kubernetes.io/service-name: server}}}}\n\
+         addressType: IPv4\nports: [{{name: web, port: {APP_PORT}, protocol: TCP}}]\n\
+         endpoints:\n- {{addresses: [{server}], conditions: {{ready: true}}, nodeName: {node}, \
+         targetRef: {{kind: Pod, name: server, namespace: bench}}}}\n\
+         ---\napiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {{name: web, namespace: bench}}\n\
+         spec:\n  parentRefs: [{{group: \"\", kind: Service, name: server, port: {APP_PORT}}}]\n  rules:\n{rules}",
+        pod("client", "n1", client),
+        pod("server", node, server),
+    )
+}
