@@ -46,7 +46,7 @@ fn good_peers_agree_on_what_hbone_asks_for() {
     let outcome = dial(&Forger::new(), &[DB]);
     assert!(outcome.client.is_ok() && outcome.server.is_ok());
     let (client, server) = (outcome.client_connection, outcome.server_connection);
-    assert_eq!(client.alpn_protocol(), Some(b"h2".as_slice()));
+    assert_eq!(client.alpn_protocol(), Some(b"weir/1".as_slice()));
     assert_eq!(client.protocol_version(), Some(ProtocolVersion::TLSv1_3));
     assert_eq!(
         client.negotiated_key_exchange_group().unwrap().name(),

@@ -44,7 +44,7 @@ pub(in crate::proxy) async fn serve(worker: Rc<Worker>, pod: Rc<LocalPod>, accep
     // In a box: what dialling takes is given back before the connection idles for hours.
     match Box::pin(establish(&worker, &pod, accepted)).await {
         None => {}
-        Some(Established::Bytes(carried)) => carry(*carried).await,
+        Some(Established::Bytes(carried)) => carry(carried).await,
         Some(Established::Http(http)) => {
             let Http {
                 outbound,
@@ -57,13 +57,13 @@ pub(in crate::proxy) async fn serve(worker: Rc<Worker>, pod: Rc<LocalPod>, accep
     }
 }
 
-async fn carry(mut carried: Carried) {
+async fn carry(mut carried: Box<Carried>) {
     let Carried {
         stream,
         upstream,
         record,
         registered,
-    } = &mut carried;
+    } = &mut *carried;
     let supervision = &registered.supervision;
     let reason = match upstream {
         Upstream::Tunnel(tunnel) => {
@@ -76,10 +76,13 @@ async fn carry(mut carried: Carried) {
         }
         Upstream::Plain(up) => copy::between_sockets(stream, up, record, supervision).await,
     };
-    if let Upstream::Local(local) = carried.upstream {
+    let Carried {
+        upstream, record, ..
+    } = *carried;
+    if let Upstream::Local(local) = upstream {
         local.record.finish(reason, None);
     }
-    carried.record.finish(reason, None);
+    record.finish(reason, None);
 }
 
 /// What a connection turned out to be.

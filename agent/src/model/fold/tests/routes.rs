@@ -43,7 +43,7 @@ fn order(snapshot: &Snapshot, service: &str, port: u16, namespace: &str) -> Vec<
     let show = |entry: &crate::model::route::RouteEntry| {
         let (rule, matched) = (&entry.rule, entry.matched);
         let matched = matched.map_or_else(|| "-".to_owned(), |index| index.to_string());
-        format!("{} {} {matched}", rule.route_label, rule.rule_label)
+        format!("{} {} {matched}", rule.route.name, rule.rule_label)
     };
     table.http.iter().map(show).collect()
 }
@@ -225,12 +225,12 @@ fn each_kind_has_its_place() {
     assert_eq!(
         tls,
         [
-            ("shop/b", "bb.example"),
-            ("shop/b", "a.example"),
-            ("shop/a", "a.example"),
-            ("shop/b", "*.long.example"),
-            ("shop/a", "*.example"),
-            ("shop/any", "any"),
+            ("TLSRoute/shop/b", "bb.example"),
+            ("TLSRoute/shop/b", "a.example"),
+            ("TLSRoute/shop/a", "a.example"),
+            ("TLSRoute/shop/b", "*.long.example"),
+            ("TLSRoute/shop/a", "*.example"),
+            ("TLSRoute/shop/any", "any"),
         ]
     );
     assert!(table.tls.iter().all(|entry| entry.rule.index == 0));
