@@ -11,7 +11,7 @@ const SECONDS: u64 = 1;
 const SECONDS_VARIABLE: &str = "WEIR_FUZZ_SECONDS";
 
 /// How long a target runs.
-pub fn time() -> Duration {
+pub(crate) fn time() -> Duration {
     let seconds = match env::var(SECONDS_VARIABLE) {
         Ok(text) => text.parse().expect(SECONDS_VARIABLE),
         Err(_) => SECONDS,
@@ -21,12 +21,12 @@ pub fn time() -> Duration {
 
 /// A piece of a text; which word it is depends on the words that there are.
 #[derive(Clone, Debug, TypeGenerator)]
-pub enum Piece {
+pub(crate) enum Piece {
     Word(u8),
     Byte(u8),
 }
 
-pub fn spell(words: &[&str], pieces: &[Piece]) -> Vec<u8> {
+pub(crate) fn spell(words: &[&str], pieces: &[Piece]) -> Vec<u8> {
     let mut bytes = Vec::new();
     for piece in pieces {
         match piece {
@@ -38,10 +38,10 @@ pub fn spell(words: &[&str], pieces: &[Piece]) -> Vec<u8> {
 }
 
 /// The same; what is no UTF-8 is replaced.
-pub fn text(words: &[&str], pieces: &[Piece]) -> String {
+pub(crate) fn text(words: &[&str], pieces: &[Piece]) -> String {
     String::from_utf8_lossy(&spell(words, pieces)).into_owned()
 }
 
-pub fn pick<T>(of: &[T], index: u8) -> &T {
+pub(crate) fn pick<T>(of: &[T], index: u8) -> &T {
     &of[usize::from(index) % of.len()]
 }

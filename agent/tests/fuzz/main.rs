@@ -8,9 +8,12 @@
     reason = "a test that cannot go on has failed"
 )]
 
+mod connection;
 mod detection;
 mod headers;
 mod input;
 mod manifests;
 mod modifiers;
+#[path = "../node/mod.rs"]
+mod node;
 mod routing;
