@@ -190,7 +190,7 @@ fn once(path: &str, requests: u64) {
         "weir-cross-hbone" => HttpOver::Hbone,
         _ => HttpOver::Weir,
     };
-    let pods = Pods::of_this_process();
+    let pods = Pods::of_this_process(0);
     let folder = tempfile::tempdir().unwrap();
     let delta = read_manifests(folder.path(), &manifests(pods, cross));
     serve_app(TcpListener::bind((pods.server, APP_PORT)).unwrap());

@@ -53,11 +53,12 @@ pub(crate) struct Pods {
 }
 
 impl Pods {
-    pub(crate) fn of_this_process() -> Self {
+    /// `pair`: of those that are in use at once.
+    pub(crate) fn of_this_process(pair: u8) -> Self {
         let [.., high, low] = std::process::id().to_be_bytes();
         Self {
-            client: Ipv4Addr::new(127, high, low, 101),
-            server: Ipv4Addr::new(127, high, low, 102),
+            client: Ipv4Addr::new(127, high, low, 101 + 2 * pair),
+            server: Ipv4Addr::new(127, high, low, 102 + 2 * pair),
         }
     }
 }
@@ -65,6 +66,7 @@ impl Pods {
 /// One agent with one data-plane thread.
 pub(crate) struct Node {
     snapshot: Arc<Snapshot>,
+    #[allow(dead_code, reason = "of those who include this, only the bench asks")]
     pub(crate) telemetry: Telemetry,
     identities: Arc<IdentityStore>,
     commands: Sender<Command>,

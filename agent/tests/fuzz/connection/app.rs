@@ -87,16 +87,14 @@ impl App {
     }
 
     async fn serve(self, stream: TcpStream) {
-        let mut first = [0; 3];
         stream.set_nodelay(true).unwrap();
-        let ended = match stream.peek(&mut first).await {
-            Ok(3..) if first == *b"PRI" => {
-                self.http2(stream).await;
-                return;
-            }
-            _ => self.http1(stream).await,
-        };
-        if let Err(End::Complaint(complaint)) = ended {
+        let mut first = [0; 3];
+        if matches!(stream.peek(&mut first).await, Ok(3..)) && first == *b"PRI" {
+            return self.http2(stream).await;
+        }
+        // It is still open when there is a complaint, so that who waits for its end finds that.
+        let mut stream = BufReader::new(stream);
+        if let Err(End::Complaint(complaint)) = self.http1(&mut stream).await {
             self.0.complaints.lock().unwrap().push(complaint);
         }
     }
@@ -124,10 +122,9 @@ impl App {
         Ok(Response::new(Full::new(BODY.as_bytes())))
     }
 
-    async fn http1(&self, stream: TcpStream) -> Result<(), End> {
-        let mut stream = BufReader::new(stream);
+    async fn http1(&self, stream: &mut Stream) -> Result<(), End> {
         loop {
-            let head = read_head(&mut stream).await?;
+            let head = read_head(stream).await?;
             self.0.requests.fetch_add(1, Relaxed);
             let (method, framing, expects) = check(&head)
                 .map_err(|what| End::Complaint(format!("{what}: {}", head.escape_ascii())))?;
@@ -135,8 +132,8 @@ impl App {
                 stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").await?;
             }
             match framing {
-                Framing::Length(length) => skip(&mut stream, length).await?,
-                Framing::Chunked => chunks(&mut stream).await?,
+                Framing::Length(length) => skip(stream, length).await?,
+                Framing::Chunked => chunks(stream).await?,
             }
             let status = match &*method {
                 // 200 would begin a tunnel.

@@ -5,7 +5,7 @@ use bolero::TypeGenerator;
 use crate::input::{Piece, pick, spell};
 
 const METHODS: &[&str] = &[
-    "GET", "POST", "HEAD", "PUT", "OPTIONS", "CONNECT", "DELETE", "get", "G=T", "",
+    "POST", "GET", "HEAD", "PUT", "OPTIONS", "CONNECT", "DELETE", "get", "G=T", "",
 ];
 
 const TARGETS: &[&str] = &[
@@ -28,10 +28,6 @@ const TARGETS: &[&str] = &[
 ];
 
 const VERSIONS: &[&str] = &[
-    "HTTP/1.1",
-    "HTTP/1.1",
-    "HTTP/1.1",
-    "HTTP/1.1",
     "HTTP/1.0",
     "HTTP/1.2",
     "HTTP/2.0",
@@ -84,57 +80,102 @@ pub(super) const BODIES: &[&str] = &[
     "\0",
 ];
 
+/// In order, but for what is wrong with it: a server that refuses it at once shows little.
 #[derive(Clone, Debug, TypeGenerator)]
 pub(super) struct Request {
     method: u8,
-    target: Vec<Piece>,
-    version: u8,
-    /// One in eight has none.
-    host: u8,
-    fields: Vec<(u8, u8)>,
-    body: Vec<Piece>,
+    target: u8,
+    body: Body,
+    flaws: [Option<Flaw>; 2],
+}
+
+/// With the length that it has.
+#[derive(Clone, Debug, TypeGenerator)]
+enum Body {
+    None,
+    Length(Vec<Piece>),
+    Chunked(Vec<Vec<Piece>>),
+}
+
+#[derive(Clone, Debug, TypeGenerator)]
+enum Flaw {
+    Method(u8),
+    Target(Vec<Piece>),
+    Version(u8),
+    NoHost,
+    /// A field, and how its line ends.
+    Field(u8, u8),
+    Again(u8),
+    /// After the body, or in its place.
+    More(Vec<Piece>),
 }
 
 impl Request {
     pub(super) fn bytes(&self) -> Vec<u8> {
-        const FIELDS_MAX: usize = 4;
-        const TARGET_PIECES_MAX: usize = 3;
-        const BODY_PIECES_MAX: usize = 6;
-        let mut bytes = pick(METHODS, self.method).as_bytes().to_vec();
-        bytes.push(b' ');
-        // Half of them are in order.
-        let in_order = self.target.len() % 2 == 0;
-        let target = match &self.target[..] {
-            [Piece::Word(index) | Piece::Byte(index), ..] if in_order => {
-                pick(&TARGETS[..7], *index).as_bytes().to_vec()
+        let mut method = *pick(&METHODS[..5], self.method);
+        let mut target = pick(&TARGETS[..5], self.target).as_bytes().to_vec();
+        let mut version = "HTTP/1.1";
+        let mut fields = b"host: server\r\n".to_vec();
+        let (framing, mut body) = self.body.framed();
+        let mut more = Vec::new();
+        for flaw in self.flaws.iter().flatten() {
+            match flaw {
+                Flaw::Method(index) => method = *pick(METHODS, *index),
+                Flaw::Target(pieces) => target = spell(TARGETS, pieces),
+                Flaw::Version(index) => version = *pick(VERSIONS, *index),
+                Flaw::NoHost => fields.clear(),
+                Flaw::Field(index, end) => {
+                    fields.extend_from_slice(pick(FIELDS, *index).as_bytes());
+                    fields.extend_from_slice(line_end(*end));
+                }
+                Flaw::Again(end) => {
+                    fields.extend_from_slice(framing.trim_end().as_bytes());
+                    fields.extend_from_slice(line_end(*end));
+                }
+                Flaw::More(pieces) if pieces.len() % 2 == 0 => body = spell(BODIES, pieces),
+                Flaw::More(pieces) => more = spell(BODIES, pieces),
             }
-            [] => b"/".to_vec(),
-            pieces => spell(TARGETS, &pieces[..pieces.len().min(TARGET_PIECES_MAX)]),
-        };
-        bytes.extend(target);
-        bytes.push(b' ');
-        bytes.extend_from_slice(pick(VERSIONS, self.version).as_bytes());
-        bytes.extend_from_slice(b"\r\n");
-        if self.host % 8 != 0 {
-            bytes.extend_from_slice(b"host: server\r\n");
         }
-        for (index, end) in self.fields.iter().take(FIELDS_MAX) {
-            bytes.extend_from_slice(pick(FIELDS, *index).as_bytes());
-            bytes.extend_from_slice(line_end(*end));
+        let target = String::from_utf8_lossy(&target);
+        let line = format!("{method} {target} {version}\r\n");
+        let head = [line.as_bytes(), &fields, framing.as_bytes(), b"\r\n"].concat();
+        [head, body, more].concat()
+    }
+}
+
+impl Body {
+    /// The field that says its length, and the bytes.
+    fn framed(&self) -> (String, Vec<u8>) {
+        match self {
+            Self::None => (String::new(), Vec::new()),
+            Self::Length(pieces) => {
+                let body = spell(BODIES, pieces);
+                (format!("content-length: {}\r\n", body.len()), body)
+            }
+            Self::Chunked(chunks) => {
+                const CHUNKS_MAX: usize = 3;
+                let mut body = Vec::new();
+                for chunk in chunks.iter().take(CHUNKS_MAX) {
+                    let chunk = spell(BODIES, chunk);
+                    if !chunk.is_empty() {
+                        body.extend(format!("{:x}\r\n", chunk.len()).bytes());
+                        body.extend(chunk);
+                        body.extend(b"\r\n");
+                    }
+                }
+                body.extend(b"0\r\n\r\n");
+                ("transfer-encoding: chunked\r\n".to_owned(), body)
+            }
         }
-        bytes.extend_from_slice(b"\r\n");
-        let body = &self.body[..self.body.len().min(BODY_PIECES_MAX)];
-        bytes.extend(spell(BODIES, body));
-        bytes
     }
 }
 
 /// Seldom another one than there must be.
 fn line_end(which: u8) -> &'static [u8] {
     match which {
-        0..=7 => b"\n",
-        8..=11 => b"\r",
-        12..=15 => b"\r\r\n",
+        0..=15 => b"\n",
+        16..=23 => b"\r",
+        24..=31 => b"\r\r\n",
         _ => b"\r\n",
     }
 }

@@ -4,7 +4,8 @@ use bolero::TypeGenerator;
 
 use crate::input::pick;
 
-pub(super) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// With the SETTINGS, here empty, that must come first (§3.4).
+pub(super) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
 
 const END_STREAM: u8 = 0x1;
 const END_HEADERS: u8 = 0x4;
@@ -35,8 +36,8 @@ pub(super) enum Frame {
     Request {
         stream: u8,
         ends: bool,
-        whole: u8,
-        fields: Vec<u8>,
+        without: Option<u8>,
+        flaw: Option<u8>,
     },
     Data {
         stream: u8,
@@ -77,18 +78,16 @@ impl Frame {
             Self::Request {
                 stream,
                 ends,
-                whole,
-                fields,
+                without,
+                flaw,
             } => {
-                const FIELDS_MAX: usize = 3;
                 let mut block = Vec::new();
-                // Seldom one of them is missing.
                 for (at, (name, value)) in REQUEST.iter().enumerate() {
-                    if usize::from(*whole) != at {
+                    if without.is_none_or(|without| usize::from(without) % 16 != at) {
                         literal(&mut block, name, value);
                     }
                 }
-                for index in fields.iter().take(fields.len() % (FIELDS_MAX + 1)) {
+                if let Some(index) = flaw {
                     let (name, value) = pick(FIELDS, *index);
                     literal(&mut block, name, value);
                 }

@@ -12,15 +12,16 @@ use std::{
     cell::Cell,
     io::{ErrorKind, Read as _, Write as _},
     net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream},
-    panic,
+    panic::{self, AssertUnwindSafe},
     sync::{
-        Arc,
+        Arc, Once,
         atomic::{AtomicUsize, Ordering::Relaxed},
     },
     time::Duration,
 };
 
 use bolero::TypeGenerator;
+use tempfile::TempDir;
 use tokio::sync::mpsc::Receiver;
 use weir::{
     model::{
@@ -104,59 +105,131 @@ impl Client {
 
 #[test]
 fn no_client_breaks_the_data_plane_or_smuggles_a_request() {
-    let panicked = panic::take_hook();
-    panic::set_hook(Box::new(move |info| {
-        if IS_DATA_PLANE.get() {
-            PANICS.fetch_add(1, Relaxed);
-        }
-        panicked(info);
-    }));
-    let folder = tempfile::tempdir().unwrap();
-    let pods = Pods::of_this_process();
-    let app = App::start(TcpListener::bind((pods.server, APP_PORT)).unwrap());
-    let listener = TcpListener::bind((pods.client, 0)).unwrap();
-    let to = listener.local_addr().unwrap();
-    let node = Node::start(
-        "n1",
-        read_manifests(folder.path(), &manifests(pods)),
-        HttpOver::Weir,
-        &identities(folder.path()),
-        data_plane,
-    );
-    let client = PodListeners {
-        outbound: vec![listener],
-        inbound: Vec::new(),
-    };
-    node.add_pod("client", CaptureId(1), client);
-    let server = PodListeners {
-        outbound: Vec::new(),
-        inbound: vec![TcpListener::bind((pods.server, HBONE_PORT)).unwrap()],
-    };
-    node.add_pod("server", CaptureId(2), server);
-    assert_answers(to);
-    assert_eq!(app.requests(), 1);
-
+    let mesh = Mesh::start(0, false);
     // A shrunk input is not worth the time that this one takes.
     bolero::check!()
         .with_test_time(input::time())
         .with_shrink_time(Duration::ZERO)
         .with_type::<Client>()
-        .for_each(|client| {
-            let answer = client.run(to);
-            let answer = String::from_utf8_lossy(&answer);
-            let sent = client.bytes();
-            let sent = sent.escape_ascii();
-            assert_eq!(app.complaints(), [""; 0], "sent {sent}, answered {answer}");
-            assert_eq!(PANICS.load(Relaxed), 0, "sent {sent}, answered {answer}");
-            assert_answers(to);
+        .for_each(|client| mesh.serve(client));
+}
+
+#[test]
+fn no_client_breaks_the_data_plane_of_another_node() {
+    let mesh = Mesh::start(1, true);
+    bolero::check!()
+        .with_test_time(input::time())
+        .with_shrink_time(Duration::ZERO)
+        .with_type::<Client>()
+        .for_each(|client| mesh.serve(client));
+}
+
+/// A client's pod and an application's, on one node or on two.
+struct Mesh {
+    /// Keep their data planes running.
+    _nodes: Vec<Node>,
+    app: App,
+    to: SocketAddr,
+    /// Of the CA.
+    _folder: TempDir,
+}
+
+impl Mesh {
+    /// `pair` of addresses. After a panic, which ends the test, nothing of it is used.
+    fn start(pair: u8, cross: bool) -> AssertUnwindSafe<Self> {
+        static COUNT_PANICS: Once = Once::new();
+        COUNT_PANICS.call_once(|| {
+            let panicked = panic::take_hook();
+            panic::set_hook(Box::new(move |info| {
+                if IS_DATA_PLANE.get() {
+                    PANICS.fetch_add(1, Relaxed);
+                }
+                panicked(info);
+            }));
         });
-    // The inputs are near enough to HTTP for some to get through.
-    let told = node
-        .telemetry
-        .expose(weir::telemetry::exposition::Format::Text);
-    for code in ["200", "400"] {
-        let label = format!("response_code=\"{code}\"");
-        assert!(told.contains(&label), "no request got {code}:\n{told}");
+        let folder = tempfile::tempdir().unwrap();
+        let pods = Pods::of_this_process(pair);
+        let app = App::start(TcpListener::bind((pods.server, APP_PORT)).unwrap());
+        let outbound = TcpListener::bind((pods.client, 0)).unwrap();
+        let inbound = TcpListener::bind((pods.server, HBONE_PORT)).unwrap();
+        let to = outbound.local_addr().unwrap();
+
+        let delta = read_manifests(folder.path(), &manifests(pods, cross));
+        let identities = identities(folder.path());
+        let start = |name| {
+            let delta = delta.clone();
+            Node::start(name, delta, HttpOver::Weir, &identities, data_plane)
+        };
+        let source = start("n1");
+        let client = PodListeners {
+            outbound: vec![outbound],
+            inbound: Vec::new(),
+        };
+        source.add_pod("client", CaptureId(1), client);
+        let destination = cross.then(|| start("n2"));
+        let server = PodListeners {
+            outbound: Vec::new(),
+            inbound: vec![inbound],
+        };
+        let of_server = destination.as_ref().unwrap_or(&source);
+        of_server.add_pod("server", CaptureId(2), server);
+        assert_answers(to);
+        assert_eq!(app.requests(), 1);
+        AssertUnwindSafe(Self {
+            _nodes: [Some(source), destination].into_iter().flatten().collect(),
+            app,
+            to,
+            _folder: folder,
+        })
+    }
+
+    /// Whatever the client says, it gets its answers, and so does the next one.
+    fn serve(&self, client: &Client) {
+        let answer = client.run(self.to);
+        let answer = answer.escape_ascii();
+        let sent = client.bytes();
+        let sent = sent.escape_ascii();
+        assert_eq!(
+            self.app.complaints(),
+            [""; 0],
+            "sent {sent}, answered {answer}"
+        );
+        assert_eq!(PANICS.load(Relaxed), 0, "sent {sent}, answered {answer}");
+        assert_answers(self.to);
+    }
+}
+
+/// A test of the test: what the application is there to notice, it notices.
+#[test]
+fn the_application_complains_of_what_is_in_doubt() {
+    const IN_ORDER: &str = "POST / HTTP/1.1\r\nx-through: weir\r\ncontent-length: 0\r\n\r\n";
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let to = listener.local_addr().unwrap();
+    let app = App::start(listener);
+    let mut complaints = 0;
+    for (sent, complains) in [
+        (IN_ORDER.to_owned(), false),
+        (IN_ORDER.repeat(2), false),
+        (IN_ORDER.replace("x-through", "x"), true),
+        ([IN_ORDER, "GET /smuggled HTTP/1.1\r\n\r\n"].concat(), true),
+        (IN_ORDER.replace(": 0", ": +0"), true),
+        (
+            IN_ORDER.replace("\r\n\r\n", "\r\ntransfer-encoding: chunked\r\n\r\n"),
+            true,
+        ),
+        (
+            IN_ORDER.replace("content-length: 0", "transfer-encoding: chunked") + "0 \r\n\r\n",
+            true,
+        ),
+        (IN_ORDER.replace("content-length: 0", "x: a\nb: c"), true),
+        (IN_ORDER.replace("content-length: 0", "x : a"), true),
+    ] {
+        let mut stream = connect(to);
+        stream.write_all(sent.as_bytes()).unwrap();
+        stream.shutdown(Shutdown::Write).unwrap();
+        let _ = stream.read_to_end(&mut Vec::new());
+        complaints += usize::from(complains);
+        assert_eq!(app.complaints().len(), complaints, "{sent:?}");
     }
 }
 
@@ -186,13 +259,14 @@ fn data_plane(shared: Arc<Shared>, commands: Receiver<Command>) {
 }
 
 /// Two pods, a service, and a rule for what can be done to a request, all of which mark it.
-fn manifests(pods: Pods) -> String {
+fn manifests(pods: Pods, cross: bool) -> String {
     let Pods { client, server } = pods;
-    let pod = |name: &str, ip: Ipv4Addr| {
+    let node = if cross { "n2" } else { "n1" };
+    let pod = |name: &str, node: &str, ip: Ipv4Addr| {
         format!(
             "---\napiVersion: v1\nkind: Pod\n\
              metadata: {{name: {name}, namespace: {NAMESPACE}, uid: {name}, labels: {{weir.dev/mesh: enabled}}}}\n\
-             spec: {{nodeName: n1, serviceAccountName: {name}, containers: [{{name: app}}]}}\n\
+             spec: {{nodeName: {node}, serviceAccountName: {name}, containers: [{{name: app}}]}}\n\
              status: {{phase: Running, podIP: {ip}, podIPs: [{{ip: {ip}}}]}}\n"
         )
     };
@@ -218,12 +292,12 @@ fn manifests(pods: Pods) -> String {
          ---\napiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\n\
          metadata: {{name: server-1, namespace: {NAMESPACE}, labels: {{kubernetes.io/service-name: server}}}}\n\
          addressType: IPv4\nports: [{{name: web, port: {APP_PORT}, protocol: TCP}}]\n\
-         endpoints:\n- {{addresses: [{server}], conditions: {{ready: true}}, nodeName: n1, \
+         endpoints:\n- {{addresses: [{server}], conditions: {{ready: true}}, nodeName: {node}, \
          targetRef: {{kind: Pod, name: server, namespace: {NAMESPACE}}}}}\n\
          ---\napiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {{name: web, namespace: {NAMESPACE}}}\n\
          spec:\n  parentRefs: [{{group: \"\", kind: Service, name: server, port: {APP_PORT}}}]\n  rules:\n\
          \x20 - {{matches: [{{path: {{type: PathPrefix, value: /redirect}}}}], filters: [{{type: RequestRedirect, requestRedirect: {{scheme: https}}}}]}}\n{rules}",
-        pod("client", client),
-        pod("server", server),
+        pod("client", "n1", client),
+        pod("server", node, server),
     )
 }
