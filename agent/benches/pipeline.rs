@@ -16,44 +16,35 @@
 // A benchmark that cannot go on should stop.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+#[path = "../tests/node/mod.rs"]
+mod node;
+
 use std::{
     alloc::{GlobalAlloc, Layout},
     cell::Cell,
-    fs, io,
+    fs,
     io::{Read as _, Write as _},
-    net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream},
-    os::fd::{BorrowedFd, OwnedFd},
-    path::Path,
+    net::{Ipv4Addr, TcpListener, TcpStream},
     process::{Command, Stdio},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
-        mpsc,
     },
     thread,
     time::Instant,
 };
 
-use arc_swap::ArcSwap;
-use socket2::{Domain, Socket, Type};
-use tokio::sync::mpsc::Sender;
+use tokio::sync::mpsc::Receiver;
 use weir::{
-    identity::{EmbeddedCa, IdentityStore, TrustBundle},
     model::{
-        fold::Fold,
         limits::HBONE_PORT,
-        names::ObjectName,
-        resource::Delta,
-        seams::{
-            CaptureId, Clock, DeltaSink, Dialled, OriginalDst, PodListeners, PodNet, ProbeError,
-            Source, SystemClock,
-        },
-        snapshot::Snapshot,
+        seams::{CaptureId, PodListeners},
     },
     proxy::{Command as Tell, Shared, Status, Worker},
-    sources::files::FolderSource,
-    telemetry::{self, Telemetry},
+    telemetry,
 };
+
+use self::node::{APP_PORT, Node, Pods, SERVICE, identities, read_manifests};
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting(mimalloc::MiMalloc);
@@ -116,9 +107,6 @@ const REQUESTS: u64 = 2_000;
 const REQUESTS_FEW: u64 = 200;
 const REQUESTS_MANY: u64 = 600;
 
-const TRUST_DOMAIN: &str = "cluster.local";
-const APP_PORT: u16 = 5080;
-const SERVICE: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 80);
 const BODY_BYTES: usize = 1024;
 const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: bench\r\n\r\n";
 
@@ -198,7 +186,7 @@ fn instructions(path: &str) -> Option<f64> {
 /// Makes `requests` one after the other; prints how many allocations that took, and how many bytes.
 fn once(path: &str, requests: u64) {
     let cross = path != "weir-same";
-    let pods = Pods::of_this_process();
+    let pods = Pods::of_this_process(0);
     let folder = tempfile::tempdir().unwrap();
     let delta = read_manifests(folder.path(), &manifests(pods, cross));
     serve_app(TcpListener::bind((pods.server, APP_PORT)).unwrap());
@@ -217,9 +205,9 @@ fn once(path: &str, requests: u64) {
         inbound: vec![inbound],
     };
     let identities = identities(folder.path());
-    let source = Node::start("n1", delta.clone(), &identities);
+    let source = Node::start("n1", delta.clone(), &identities, data_plane);
     source.add_pod("client", CaptureId(1), outbound);
-    let destination = cross.then(|| Node::start("n2", delta, &identities));
+    let destination = cross.then(|| Node::start("n2", delta, &identities, data_plane));
     let of_server = destination.as_ref().unwrap_or(&source);
     of_server.add_pod("server", CaptureId(2), inbound);
 
@@ -293,145 +281,13 @@ fn serve_app(listener: TcpListener) {
     });
 }
 
-/// The pods' addresses, all of 127.0.0.0/8: runs beside each other must not meet on the port of the tunnels.
-#[derive(Clone, Copy)]
-struct Pods {
-    client: Ipv4Addr,
-    server: Ipv4Addr,
-}
-
-impl Pods {
-    fn of_this_process() -> Self {
-        let [.., high, low] = std::process::id().to_be_bytes();
-        Self {
-            client: Ipv4Addr::new(127, high, low, 101),
-            server: Ipv4Addr::new(127, high, low, 102),
-        }
-    }
-}
-
-/// One agent with one data-plane thread.
-struct Node {
-    snapshot: Arc<Snapshot>,
-    telemetry: Telemetry,
-    identities: Arc<IdentityStore>,
-    commands: Sender<Tell>,
-}
-
-impl Node {
-    fn start(name: &str, delta: Delta, identities: &Arc<IdentityStore>) -> Self {
-        let snapshot = Fold::new(TRUST_DOMAIN, name).apply(delta, Instant::now());
-        let settings = telemetry::Settings::default();
-        let cluster_domain = Arc::clone(&settings.cluster_domain);
-        let telemetry = Telemetry::new(settings, Arc::new(SystemClock)).unwrap();
-        let shared = Arc::new(Shared {
-            snapshot: Arc::new(ArcSwap::new(Arc::clone(&snapshot))),
-            original_dst: Box::new(AlwaysTheService),
-            telemetry: telemetry.clone(),
-            cluster_domain,
-        });
-        let (commands, queue) = tokio::sync::mpsc::channel(8);
-        thread::spawn(move || data_plane(shared, queue));
-        Self {
-            snapshot,
-            telemetry,
-            identities: Arc::clone(identities),
-            commands,
-        }
-    }
-
-    fn add_pod(&self, name: &str, id: CaptureId, listeners: PodListeners) {
-        let workload = self
-            .snapshot
-            .workload(&ObjectName::new("bench", name))
-            .unwrap();
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build();
-        let identity = self.identities.ensure(&workload.identity);
-        let identity = runtime.unwrap().block_on(identity).unwrap();
-        for listener in listeners.outbound.iter().chain(&listeners.inbound) {
-            listener.set_nonblocking(true).unwrap();
-        }
-        let add = Tell::AddPod {
-            id,
-            workload: Arc::clone(workload),
-            net: Arc::new(Loopback(own_ip(&workload.pod.ips))),
-            identity,
-            token: [0; 16],
-            listeners,
-        };
-        self.commands.blocking_send(add).ok().unwrap();
-    }
-}
-
-fn own_ip(ips: &[IpAddr]) -> IpAddr {
-    *ips.first().unwrap()
-}
-
 /// The name that callgrind is told.
 const DATA_PLANE: &str = "pipeline::data_plane";
 
 #[inline(never)]
-fn data_plane(shared: Arc<Shared>, commands: tokio::sync::mpsc::Receiver<Tell>) {
+fn data_plane(shared: Arc<Shared>, commands: Receiver<Tell>) {
     IS_COUNTED.set(true);
     Worker::run(shared, &Status::default(), commands).unwrap();
-}
-
-struct AlwaysTheService;
-
-impl OriginalDst for AlwaysTheService {
-    fn original_dst(&self, _: BorrowedFd<'_>) -> io::Result<Dialled> {
-        Ok(Dialled::Address((SERVICE, APP_PORT).into()))
-    }
-}
-
-/// A pod without a namespace: its address says whose connections they are.
-struct Loopback(IpAddr);
-
-impl PodNet for Loopback {
-    fn socket(&self, _: SocketAddr, _: Option<SocketAddr>) -> io::Result<OwnedFd> {
-        let socket = Socket::new(Domain::IPV4, Type::STREAM.nonblocking(), None)?;
-        socket.bind(&SocketAddr::new(self.0, 0).into())?;
-        Ok(socket.into())
-    }
-
-    fn probe(&self) -> Result<(), ProbeError> {
-        Ok(())
-    }
-}
-
-fn identities(state: &Path) -> Arc<IdentityStore> {
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let ca =
-        EmbeddedCa::load_or_create(&state.join("ca"), TRUST_DOMAIN, Arc::clone(&clock)).unwrap();
-    let trust = TrustBundle::new(ca.roots(), TRUST_DOMAIN.into()).unwrap();
-    let telemetry = Telemetry::new(telemetry::Settings::default(), Arc::clone(&clock)).unwrap();
-    IdentityStore::new(
-        Arc::new(ca),
-        trust,
-        clock,
-        Arc::clone(telemetry.metrics()) as _,
-    )
-}
-
-/// What the agent's own source makes of them.
-fn read_manifests(folder: &Path, text: &str) -> Delta {
-    struct First(mpsc::Sender<Delta>);
-    impl DeltaSink for First {
-        fn send(&mut self, delta: Delta) -> bool {
-            let _ = self.0.send(delta);
-            false
-        }
-    }
-    let config = folder.join("config");
-    fs::create_dir(&config).unwrap();
-    fs::write(config.join("bench.yaml"), text).unwrap();
-    let (sender, deltas) = mpsc::channel();
-    Box::new(FolderSource::new(&config)).run(Box::new(First(sender)));
-    let delta = deltas.recv().unwrap();
-    assert_eq!(delta.rejected, 0);
-    delta
 }
 
 /// Two pods, a service, and a table of five rules of which the last is taken.

@@ -7,7 +7,11 @@
 //!
 //! The app sees the cookie too, as behind Envoy.
 
-use std::{net::IpAddr, str::FromStr, time::Duration};
+use std::{
+    net::IpAddr,
+    str::{self, FromStr},
+    time::Duration,
+};
 
 use http::{
     HeaderMap, HeaderName, HeaderValue,
@@ -71,8 +75,7 @@ pub fn read(session: &SessionPersistence, headers: &HeaderMap, now_unix: u64) ->
         SessionBy::Cookie { .. } => headers
             .get_all(COOKIE)
             .iter()
-            .filter_map(|line| line.to_str().ok())
-            .flat_map(cookies)
+            .flat_map(|line| cookies(line.as_bytes()))
             .filter(|(name, _)| *name == &*session.name)
             .find_map(|(_, value)| valid(value)),
         SessionBy::Header => headers
@@ -83,10 +86,11 @@ pub fn read(session: &SessionPersistence, headers: &HeaderMap, now_unix: u64) ->
     }
 }
 
-/// Names and values of a `Cookie` (RFC 6265 §4.2.1), without the quotes of the latter.
-fn cookies(line: &str) -> impl Iterator<Item = (&str, &str)> {
-    line.split(';').filter_map(|pair| {
-        let (name, value) = pair.split_once('=')?;
+/// Names and values of a `Cookie` (RFC 6265 §4.2.1), without the quotes of the latter. Each is read
+/// for itself: browsers send what an app has set, and that may be no text.
+fn cookies(line: &[u8]) -> impl Iterator<Item = (&str, &str)> {
+    line.split(|byte| *byte == b';').filter_map(|pair| {
+        let (name, value) = str::from_utf8(pair).ok()?.split_once('=')?;
         let value = value.trim();
         let unquoted = value
             .strip_prefix('"')

@@ -152,10 +152,10 @@ impl Answer {
             let reason = self.failed.filter(|_| reason.is_ok()).unwrap_or(reason);
             record.finish(reason, detail.map(Into::into));
         }
-        if reason.is_ok() {
-            if let Keep::Lease(lease) = std::mem::take(&mut self.keep) {
-                lease.give_back();
-            }
+        if reason.is_ok()
+            && let Keep::Lease(lease) = std::mem::take(&mut self.keep)
+        {
+            lease.give_back();
         }
         self.guards = Guards::default();
     }

@@ -245,10 +245,10 @@ pub(super) fn to_application(
 fn origin_form(request: &mut Request<Body>) {
     let uri = std::mem::take(request.uri_mut());
     let parts = uri.into_parts();
-    if let Some(authority) = parts.authority {
-        if let Ok(host) = HeaderValue::from_str(authority.as_str()) {
-            request.headers_mut().insert(HOST, host);
-        }
+    if let Some(authority) = parts.authority
+        && let Ok(host) = HeaderValue::from_str(authority.as_str())
+    {
+        request.headers_mut().insert(HOST, host);
     }
     if let Some(path) = parts.path_and_query {
         *request.uri_mut() = Uri::from(path);

@@ -74,7 +74,8 @@ pub(super) struct Target {
     backend: Option<usize>,
 }
 
-/// What a request came to.
+/// What a request came to. Made once and looked at once: a box would cost more than its size.
+#[allow(clippy::large_enum_variant)]
 enum Outcome {
     /// Weir's own answer, which is no failure: a redirect, a preflight.
     Own(Response<Body>),

@@ -236,10 +236,10 @@ async fn http2<H: Handler>(
     loop {
         tokio::select! {
             ended = &mut connection => {
-                if let Err(error) = ended {
-                    if let Some(detail) = broke_the_rules(&error) {
-                        handler.broken(Reason::BadRequest, detail);
-                    }
+                if let Err(error) = ended
+                    && let Some(detail) = broke_the_rules(&error)
+                {
+                    handler.broken(Reason::BadRequest, detail);
                 }
                 return;
             }

@@ -128,6 +128,8 @@ fn cookies_are_found_among_others() {
     assert!(found(&["a=b", "weir-session=TOKEN"]));
     // One of the app's own with that name, before Weir's.
     assert!(found(&["weir-session=other; weir-session=TOKEN"]));
+    // What is no ASCII, or no text at all, is the app's affair.
+    assert!(found(&["a=é; weir-session=TOKEN; b=é"]));
     assert!(!found(&["Weir-Session=TOKEN"]));
     assert!(!found(&["xweir-session=TOKEN"]));
     assert!(!found(&["a=weir-session=TOKEN"]));
