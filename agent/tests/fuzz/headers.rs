@@ -278,7 +278,7 @@ impl Field {
                 put("x-b3-spanid", format!("{span:016x}"));
             }
             Self::Any(name, pieces) => {
-                let name = HeaderName::from_static(pick(TRACE_HEADERS, *name));
+                let name = HeaderName::from_static(pick::<&str>(TRACE_HEADERS, *name));
                 headers.extend(value(TRACES, pieces).map(|value| (name, value)));
             }
         }

@@ -120,7 +120,7 @@ impl Request {
             PathAndQuery::try_from([b"/", &*spell(PATHS, &self.target)].concat()).ok()?;
         for (name, value) in &self.headers {
             let value = HeaderValue::from_bytes(&spell(VALUES, value)).ok()?;
-            let name = HeaderName::from_static(pick(NAMES, *name));
+            let name = HeaderName::from_static(pick::<&str>(NAMES, *name));
             question.headers.append(name, value);
         }
         Some(question)

@@ -28,8 +28,11 @@ fn heads_that_are_too_large_are_refused() {
                 })
             };
             assert!(several(8).send().is_from("v1"));
-            let large = several(16).send();
-            assert_eq!(outcome(&large), "431 headers_too_large", "h2: {h2}");
+            // curl itself sends no more than 64 KiB over HTTP/2: there the number decides.
+            if !h2 {
+                let large = several(16).send();
+                assert_eq!(outcome(&large), "431 headers_too_large");
+            }
             let many = (0..500).fold(plain(), |request, number| {
                 request.header(&format!("x-{number}"), "1")
             });

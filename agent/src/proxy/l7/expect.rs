@@ -50,6 +50,12 @@ impl GoOn {
         }
     }
 
+    /// An answer without the word: the client may never send the body, or send it after all. Only
+    /// the end of the connection makes that clear (RFC 9110 §10.1.1).
+    pub(super) fn was_left_out(&self) -> bool {
+        !self.0.said.load(Ordering::Acquire)
+    }
+
     /// For hyper: what the application answers before its answer.
     pub(super) fn listen_to(&self, request: &mut http::Request<Body>) {
         let go_on = self.clone();
@@ -115,6 +121,7 @@ impl Waiting {
             }
             self.over = true;
             self.patience = None;
+            self.go_on.say();
         }
         Pin::new(&mut self.body).poll_frame(cx)
     }

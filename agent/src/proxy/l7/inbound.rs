@@ -12,7 +12,7 @@ use hyper::body::Incoming;
 use tokio::net::TcpStream;
 
 use super::{
-    answer::{self, Asker, REASON, Refusal},
+    answer::{self, Asker, Last, REASON, Refusal},
     body::{Answer, Body, Guards, Keep, Received},
     outgoing::Outgoing,
     pool::{Key, Lease, Version},
@@ -301,6 +301,9 @@ impl Handler for Inbound {
                     *turns.borrow_mut() = Some(upgraded);
                 }
                 let mut response = delivered.response;
+                if outgoing.is_left_without_body() {
+                    response.extensions_mut().insert(Last);
+                }
                 if let Body::Answer(answer) = response.body_mut() {
                     answer.guards.served = Some(served);
                 }

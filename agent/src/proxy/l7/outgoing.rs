@@ -54,6 +54,11 @@ impl Outgoing {
         (head, std::mem::take(&mut self.body))
     }
 
+    /// It was answered before the client was told to send the body.
+    pub(super) fn is_left_without_body(&self) -> bool {
+        self.expects.as_ref().is_some_and(GoOn::was_left_out)
+    }
+
     /// Whether it is still there, for another endpoint.
     pub(super) fn is_unsent(&self) -> bool {
         !self.taken

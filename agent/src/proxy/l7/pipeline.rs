@@ -14,7 +14,7 @@ use hyper::body::Incoming;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::{
-    answer::{self, Asker, Refusal},
+    answer::{self, Asker, Last, Refusal},
     body::{Answer, Body, Guards, Keep, Received},
     mirror,
     outbound::Outbound,
@@ -149,9 +149,10 @@ impl Exchange {
     }
 
     /// A mirror's answer is read and forgotten.
-    pub(super) async fn mirror_ended(self, outcome: Result<Sent, Refusal>) {
+    pub(super) async fn mirror_ended(mut self, outcome: Result<Sent, Refusal>) {
         match outcome {
             Ok(sent) => {
+                self.record.response(sent.response.status());
                 let body = sent.response.into_body();
                 mirror::discard(body).await;
                 if let Keep::Lease(lease) = sent.keep {
@@ -487,6 +488,9 @@ impl Exchange {
         } = sent;
         self.modify_response(&mut response, target.backend);
         self.keep_session(&mut response, target, endpoint);
+        if self.request.is_left_without_body() {
+            response.extensions_mut().insert(Last);
+        }
         self.record.response(response.status());
         self.record.capture_response_headers(response.headers());
         let guards = Guards {
