@@ -48,7 +48,9 @@ fn heads_that_are_too_large_are_refused() {
                 "414 uri_too_long",
                 "h2: {h2}"
             );
-            assert_eq!(target(100_000).send().status / 100, 4, "h2: {h2}");
+            if !h2 {
+                assert_eq!(target(100_000).send().status / 100, 4);
+            }
         }
         assert!(ask(client, &web, "GET /").send().is_from("v1"));
     }
