@@ -2,12 +2,12 @@
 
 use std::{net::SocketAddr, rc::Rc};
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use tokio::{io::AsyncWriteExt as _, net::TcpStream};
 
 use super::{Accepted, answer_probe, tunnel};
 use crate::{
-    model::limits::HBONE_PORT,
+    model::{limits::HBONE_PORT, protocol::Protocol},
     proxy::{
         l7::{
             self,
@@ -21,7 +21,7 @@ use crate::{
     },
     telemetry::{ConnectionInfo, ConnectionRecord, Reason, Reporter},
     transport::{
-        copy,
+        copy::{self, SocketSide},
         dial::{dial, reset_on_close, tune},
         limits::CONNECT_TIMEOUT,
     },
@@ -54,56 +54,15 @@ async fn plaintext(
     destination: SocketAddr,
 ) {
     // In a box: what finding out takes is given back before the connection idles for hours.
-    let found = Box::pin(find_out(&worker, &pod, stream, peer, destination)).await;
-    match found {
-        None => {}
-        Some(Found::Bytes(carried)) => {
-            let Carried {
-                mut stream,
-                mut up,
-                record,
-                registered,
-            } = *carried;
-            let supervision = &registered.supervision;
-            let reason = copy::between_sockets(&mut stream, &mut up, &record, supervision).await;
-            record.finish(reason, None);
-        }
-        Some(Found::Http(http)) => {
-            let Http {
-                inbound,
-                wire,
-                speaks,
-                registered,
-            } = *http;
-            Box::pin(l7::serve::serve(worker, inbound, wire, speaks, registered)).await;
-        }
+    if let Some(found) = Box::pin(let_in(&worker, &pod, stream, peer, destination)).await {
+        serve_found(worker, found).await;
     }
 }
 
-enum Found {
-    Bytes(Box<Carried>),
-    Http(Box<Http>),
-}
-
-/// Opaque bytes.
-struct Carried {
-    stream: TcpStream,
-    up: TcpStream,
-    record: ConnectionRecord,
-    registered: Registered,
-}
-
-pub(super) struct Http {
-    pub(super) inbound: Rc<Inbound>,
-    pub(super) wire: Wire,
-    pub(super) speaks: Speaks,
-    pub(super) registered: Registered,
-}
-
-async fn find_out(
+async fn let_in(
     worker: &Rc<Worker>,
     pod: &Rc<LocalPod>,
-    mut stream: TcpStream,
+    stream: TcpStream,
     peer: SocketAddr,
     destination: SocketAddr,
 ) -> Option<Found> {
@@ -112,7 +71,7 @@ async fn find_out(
     let mut info = ConnectionInfo::new(Reporter::Destination, peer, destination);
     info.source = snapshot.workload_by_ip(peer.ip()).cloned();
     info.destination = Some(workload.clone());
-    let mut record = worker.telemetry.begin(info);
+    let record = worker.telemetry.begin(info);
 
     if !snapshot
         .mtls_mode(&workload, destination.port())
@@ -130,33 +89,84 @@ async fn find_out(
         record.finish(Reason::LimitReached, Some("connections".into()));
         return None;
     };
-    let mut up = match dial(&*pod.net, destination, Some(peer), CONNECT_TIMEOUT).await {
-        Ok(up) => up,
+    match dial(&*pod.net, destination, Some(peer), CONNECT_TIMEOUT).await {
+        Ok(up) => {
+            let ends = Ends {
+                client: Stream::Tcp(stream),
+                up,
+                record,
+                registered,
+            };
+            find_out(worker, pod, ends, Protocol::Unknown).await
+        }
         Err(error) => {
             reset_on_close(&stream);
             record.finish(error.reason(), Some(error.to_string().into()));
-            return None;
+            None
         }
-    };
+    }
+}
+
+/// A connection, or a peer's stream, whose application is reached.
+pub(super) struct Ends {
+    pub(super) client: Stream,
+    pub(super) up: TcpStream,
+    pub(super) record: ConnectionRecord,
+    pub(super) registered: Registered,
+}
+
+/// What it turned out to carry.
+pub(super) enum Found {
+    Bytes(Box<Ends>),
+    Http(Box<Http>),
+}
+
+pub(super) struct Http {
+    inbound: Rc<Inbound>,
+    wire: Wire,
+    speaks: Speaks,
+    registered: Registered,
+}
+
+/// Waits for the first byte of either end, unless it is said what comes.
+pub(super) async fn find_out(
+    worker: &Rc<Worker>,
+    pod: &Rc<LocalPod>,
+    ends: Ends,
+    said: Protocol,
+) -> Option<Found> {
+    let Ends {
+        client,
+        mut up,
+        mut record,
+        registered,
+    } = ends;
+    let mut client = Wire::new(client, Bytes::new());
     let mut buffer = BytesMut::new();
-    let first = detect::of_either(&mut stream, &up, &mut buffer, &registered.supervision).await;
+    let first = match said {
+        Protocol::Tcp => Ok(First::Opaque),
+        _ => detect::of_either(&mut client, &up, &mut buffer, &registered.supervision).await,
+    };
+    let client = client.into_stream();
     let speaks = match first {
         Ok(First::Http1) => Speaks::Http1,
         Ok(First::Http2) => Speaks::Http2,
         Ok(First::Tls(_) | First::Opaque) => {
             record.established();
             record.received(buffer.len() as u64);
-            // What is wrong with it shows when it is copied.
-            let _ = up.write_all(&buffer).await;
-            return Some(Found::Bytes(Box::new(Carried {
-                stream,
+            if !buffer.is_empty() {
+                // What is wrong with it shows when it is copied.
+                let _ = up.write_all(&buffer).await;
+            }
+            return Some(Found::Bytes(Box::new(Ends {
+                client,
                 up,
                 record,
                 registered,
             })));
         }
         Err(reason) => {
-            reset_on_close(&stream);
+            client.reset();
             reset_on_close(&up);
             record.established();
             record.finish(reason, None);
@@ -167,8 +177,41 @@ async fn find_out(
     let inbound = Inbound::new(Rc::clone(worker), Rc::clone(pod), peers, Some(up));
     Some(Found::Http(Box::new(Http {
         inbound: Rc::new(inbound),
-        wire: Wire::new(Stream::Tcp(stream), buffer.freeze()),
+        wire: Wire::new(client, buffer.freeze()),
         speaks,
         registered,
     })))
+}
+
+pub(super) async fn serve_found(worker: Rc<Worker>, found: Found) {
+    match found {
+        Found::Bytes(ends) => carry(ends).await,
+        Found::Http(http) => {
+            let Http {
+                inbound,
+                wire,
+                speaks,
+                registered,
+            } = *http;
+            Box::pin(l7::serve::serve(worker, inbound, wire, speaks, registered)).await;
+        }
+    }
+}
+
+async fn carry(mut ends: Box<Ends>) {
+    let Ends {
+        client,
+        up,
+        record,
+        registered,
+    } = &mut *ends;
+    let supervision = &registered.supervision;
+    let reason = match client {
+        Stream::Tcp(stream) => copy::between_sockets(stream, up, record, supervision).await,
+        Stream::Tunnel(stream) => {
+            let side = SocketSide::Server;
+            copy::with_tunnel(up, stream.io(), side, record, supervision).await
+        }
+    };
+    ends.record.finish(reason, None);
 }

@@ -2,33 +2,20 @@
 
 use std::{cell::Cell, net::SocketAddr, rc::Rc, sync::Arc};
 
-use bytes::BytesMut;
 use http::StatusCode;
-use tokio::{io::AsyncWriteExt as _, net::TcpStream, task::spawn_local};
+use tokio::{net::TcpStream, task::spawn_local};
 use tracing::debug;
 
-use super::inbound::Http;
+use super::inbound::{self, Ends, Found};
 use crate::{
     model::{
         limits::HBONE_PORT, protocol::Protocol, service::ServiceState, snapshot::Snapshot,
         spiffe::SpiffeId,
     },
-    proxy::{
-        l7::{
-            self,
-            detect::{self, First},
-            inbound::Inbound,
-            wire::{Speaks, Stream, Wire},
-        },
-        pods::LocalPod,
-        registry::Registered,
-        worker::Worker,
-    },
-    telemetry::{
-        ConnectionInfo, ConnectionRecord, Direction, Reason, Reporter, SecurityPolicy, TlsSide,
-    },
+    proxy::{l7::wire::Stream, pods::LocalPod, worker::Worker},
+    telemetry::{ConnectionInfo, Direction, Reason, Reporter, SecurityPolicy, TlsSide},
     transport::{
-        copy::{self, SocketSide, TunnelIo},
+        copy::TunnelIo,
         dial::{dial, reset_on_close},
         hbone::{
             io::TunnelStream,
@@ -101,42 +88,9 @@ pub(super) async fn stream_in(
     incoming: Incoming,
 ) {
     // In a box: what dialling takes is given back before the connection idles for hours.
-    match Box::pin(establish(&worker, &pod, &peer, incoming)).await {
-        None => {}
-        Some(Established::Bytes(mut carried)) => {
-            let Carried {
-                up,
-                io,
-                record,
-                registered,
-            } = &mut *carried;
-            let supervision = &registered.supervision;
-            let reason = copy::with_tunnel(up, io, SocketSide::Server, record, supervision).await;
-            carried.record.finish(reason, None);
-        }
-        Some(Established::Http(http)) => {
-            let Http {
-                inbound,
-                wire,
-                speaks,
-                registered,
-            } = *http;
-            Box::pin(l7::serve::serve(worker, inbound, wire, speaks, registered)).await;
-        }
+    if let Some(found) = Box::pin(establish(&worker, &pod, &peer, incoming)).await {
+        inbound::serve_found(worker, found).await;
     }
-}
-
-enum Established {
-    Bytes(Box<Carried>),
-    Http(Box<Http>),
-}
-
-/// A stream whose application is reached.
-struct Carried {
-    up: TcpStream,
-    io: TunnelIo,
-    record: ConnectionRecord,
-    registered: Registered,
 }
 
 async fn establish(
@@ -144,7 +98,7 @@ async fn establish(
     pod: &Rc<LocalPod>,
     peer: &Peer,
     incoming: Incoming,
-) -> Option<Established> {
+) -> Option<Found> {
     let snapshot = worker.snapshot();
     let Some(destination) = destination(&snapshot, pod, incoming.wanted()) else {
         debug!(peer = %peer.address, wanted = ?incoming.wanted(), "not an address of this pod");
@@ -152,7 +106,7 @@ async fn establish(
         return None;
     };
     let peers = peers(pod, peer, incoming.wanted(), &snapshot, destination);
-    let mut record = worker.telemetry.begin(peers);
+    let record = worker.telemetry.begin(peers);
     drop(snapshot);
     let Some(registered) = worker.register(pod, None) else {
         incoming.refuse(StatusCode::SERVICE_UNAVAILABLE);
@@ -160,7 +114,7 @@ async fn establish(
         return None;
     };
     let client = record.info().source_address;
-    let mut up = match dial(&*pod.net, destination, Some(client), CONNECT_TIMEOUT).await {
+    let up = match dial(&*pod.net, destination, Some(client), CONNECT_TIMEOUT).await {
         Ok(up) => up,
         Err(error) => {
             incoming.refuse(StatusCode::SERVICE_UNAVAILABLE);
@@ -176,50 +130,15 @@ async fn establish(
             return None;
         }
     };
-    let mut stream = TunnelStream::new(io, None);
-    let mut buffer = BytesMut::new();
     let service = record.info().service.as_ref();
-    let opaque = service.is_some_and(|s| s.protocol_at(destination.port()) == Protocol::Tcp);
-    let first = match opaque {
-        true => Ok(First::Opaque),
-        false => detect::of_either(&mut stream, &up, &mut buffer, &registered.supervision).await,
-    };
-    let speaks = match first {
-        Ok(First::Http1) => Speaks::Http1,
-        Ok(First::Http2) => Speaks::Http2,
-        Ok(First::Tls(_) | First::Opaque) => {
-            record.established();
-            record.received(buffer.len() as u64);
-            // What is wrong with it shows when it is copied.
-            if !buffer.is_empty() {
-                let _ = up.write_all(&buffer).await;
-            }
-            return Some(Established::Bytes(Box::new(Carried {
-                up,
-                io: stream.into_inner(),
-                record,
-                registered,
-            })));
-        }
-        Err(reason) => {
-            record.established();
-            stream
-                .into_inner()
-                .send
-                .send_reset(h2::Reason::CONNECT_ERROR);
-            reset_on_close(&up);
-            record.finish(reason, None);
-            return None;
-        }
-    };
-    let peers = record.dismiss();
-    let inbound = Inbound::new(Rc::clone(worker), Rc::clone(pod), peers, Some(up));
-    Some(Established::Http(Box::new(Http {
-        inbound: Rc::new(inbound),
-        wire: Wire::new(Stream::Tunnel(Box::new(stream)), buffer.freeze()),
-        speaks,
+    let said = service.map_or(Protocol::Unknown, |s| s.protocol_at(destination.port()));
+    let ends = Ends {
+        client: Stream::Tunnel(Box::new(TunnelStream::new(io, None))),
+        up,
+        record,
         registered,
-    })))
+    };
+    inbound::find_out(worker, pod, ends, said).await
 }
 
 /// Who speaks to whom, as far as it is proven.

@@ -30,7 +30,21 @@ pub(in crate::proxy) enum Stream {
     Tunnel(Box<TunnelStream>),
 }
 
+impl Stream {
+    /// Ends it with a reset.
+    pub(in crate::proxy) fn reset(self) {
+        match self {
+            Self::Tcp(stream) => reset_on_close(&stream),
+            Self::Tunnel(mut stream) => stream.io().send.send_reset(h2::Reason::CONNECT_ERROR),
+        }
+    }
+}
+
 impl Wire {
+    pub(in crate::proxy) fn into_stream(self) -> Stream {
+        self.stream
+    }
+
     pub(in crate::proxy) fn new(stream: Stream, prefix: Bytes) -> Self {
         Self {
             stream,

@@ -33,10 +33,12 @@ impl TunnelStream {
         }
     }
 
-    /// Back to what it was made of.
-    pub fn into_inner(mut self) -> TunnelIo {
-        self.io.unread(self.pending);
-        self.io
+    /// The stream itself, with what was received and not read, for who copies it.
+    pub fn io(&mut self) -> &mut TunnelIo {
+        if !self.pending.is_empty() {
+            self.io.unread(std::mem::take(&mut self.pending));
+        }
+        &mut self.io
     }
 }
 

@@ -188,7 +188,10 @@ impl<C: Records> TlsStream<C> {
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.incoming.is_empty() {
             // No buffer for a read that would find nothing.
-            ready!(self.socket.poll_read_ready(cx))?;
+            if self.socket.poll_read_ready(cx)?.is_pending() {
+                self.incoming = BytesMut::new();
+                return Poll::Pending;
+            }
         }
         self.incoming.reserve(self.read_bytes);
         let socket = Pin::new(&mut self.socket);
