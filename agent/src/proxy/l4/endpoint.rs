@@ -1,6 +1,6 @@
 //! One endpoint: how it is reached, and reaching it.
 
-use std::{borrow::Cow, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
+use std::{borrow::Cow, future::pending, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use tokio::{io::AsyncWriteExt as _, net::TcpStream, time::sleep};
@@ -11,6 +11,7 @@ use crate::{
         service::{Endpoint, ServiceState},
     },
     proxy::{
+        l7::detect,
         pods::LocalPod,
         way::{self, Way},
         worker::Worker,
@@ -166,15 +167,17 @@ impl Attempt<'_> {
 }
 
 impl Upstream {
-    /// Completes once the server has sent something, or ended the connection.
-    pub(super) async fn readable(&mut self) {
-        let socket = match self {
-            Self::Tunnel(tunnel) => return tunnel.io.readable().await,
-            Self::Local(local) => &local.stream,
-            Self::Plain(stream) => stream,
+    /// Completes once the server has greeted, or ended the connection. The SETTINGS of an HTTP/2
+    /// server are no greeting.
+    pub(super) async fn greets(&mut self) {
+        let is_settings = match self {
+            Self::Tunnel(tunnel) => detect::is_settings(tunnel.io.peek().await),
+            Self::Local(local) => peeks_settings(&local.stream).await,
+            Self::Plain(stream) => peeks_settings(stream).await,
         };
-        // What is wrong with it shows when it is read. (Readiness alone may be a false alarm.)
-        let _ = socket.peek(&mut [0]).await;
+        if is_settings {
+            pending().await
+        }
     }
 
     /// Passes on what was read of the client while finding out what it speaks.
@@ -188,4 +191,11 @@ impl Upstream {
             Self::Plain(stream) => stream.write_all(&bytes).await,
         }
     }
+}
+
+async fn peeks_settings(server: &TcpStream) -> bool {
+    let mut head = [0; 16];
+    // What is wrong with it shows when it is read. (Readiness alone may be a false alarm.)
+    let length = server.peek(&mut head).await.unwrap_or(0);
+    detect::is_settings(&head[..length])
 }

@@ -145,7 +145,10 @@ pub(super) async fn find_out(
     let mut buffer = BytesMut::new();
     let first = match said {
         Protocol::Tcp => Ok(First::Opaque),
-        _ => detect::of_either(&mut client, &up, &mut buffer, &registered.supervision).await,
+        said => {
+            let supervision = &registered.supervision;
+            detect::of_either(&mut client, &up, &mut buffer, said.is_http(), supervision).await
+        }
     };
     let client = client.into_stream();
     let speaks = match first {

@@ -314,7 +314,7 @@ impl Arrival<'_> {
         };
         let ended = tokio::select! {
             _ = self.stream.read_buf(&mut self.buffer) => None,
-            () = upstream.readable() => {
+            () = upstream.greets() => {
                 self.worker.learn_server_first(self.dialled);
                 return self.established(upstream, record).await;
             }

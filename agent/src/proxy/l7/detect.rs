@@ -55,9 +55,12 @@ pub(in crate::proxy) async fn of_either(
     client: &mut (impl AsyncRead + Unpin),
     server: &TcpStream,
     buffer: &mut BytesMut,
+    announced: bool,
     supervision: &Supervision,
 ) -> Result<First, Reason> {
-    let mut byte = [0];
+    let mut head = [0; SETTINGS_HEAD_BYTES];
+    // Where HTTP is announced, it is the client that speaks.
+    let mut may_greet = !announced;
     loop {
         if let Some(first) = decide(buffer) {
             supervision.head_ended();
@@ -73,10 +76,22 @@ pub(in crate::proxy) async fn of_either(
                 Ok(_) => supervision.head_began(),
                 Err(_) => return Err(Reason::DownstreamReset),
             },
-            _ = server.peek(&mut byte), if nothing_yet => return Ok(First::Opaque),
+            seen = server.peek(&mut head), if nothing_yet && may_greet => match seen {
+                Ok(length) if is_settings(&head[..length]) => may_greet = false,
+                _ => return Ok(First::Opaque),
+            },
             reason = supervision.ended() => return Err(reason),
         }
     }
+}
+
+const SETTINGS_HEAD_BYTES: usize = 9;
+
+/// An HTTP/2 server may send its SETTINGS before it has heard anything (RFC 9113 §3.4): that is no
+/// greeting of a protocol in which servers speak first.
+pub(in crate::proxy) fn is_settings(bytes: &[u8]) -> bool {
+    const SETTINGS: u8 = 4;
+    matches!(bytes, [_, _, _, SETTINGS, 0, 0, 0, 0, 0, ..])
 }
 
 /// `None`: more bytes are needed.

@@ -50,8 +50,8 @@ impl TunnelIo {
         self.pending = bytes;
     }
 
-    /// Completes once the peer has sent something, or ended the stream.
-    pub async fn readable(&mut self) {
+    /// What the peer has sent, once it has; nothing where it ended the stream.
+    pub async fn peek(&mut self) -> &[u8] {
         poll_fn(|cx| {
             if self.pending.is_empty()
                 && let Some(Ok(bytes)) = ready!(self.recv.poll_data(cx))
@@ -61,6 +61,7 @@ impl TunnelIo {
             Poll::Ready(())
         })
         .await;
+        &self.pending
     }
 }
 
