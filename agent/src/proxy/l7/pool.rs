@@ -29,7 +29,11 @@ use super::{
     body::Body,
     wire::{Stream, Wire},
 };
-use crate::{model::seams::CaptureId, telemetry::Metrics, transport::limits::*};
+use crate::{
+    model::{names::ObjectName, seams::CaptureId},
+    telemetry::Metrics,
+    transport::limits::*,
+};
 
 /// What one connection may be used again for. The client's address is part of it since the
 /// application sees it; its port is arbitrary.
@@ -39,8 +43,9 @@ pub(super) struct Key {
     pub(super) pod: CaptureId,
     pub(super) shown_as: Option<IpAddr>,
     pub(super) to: SocketAddr,
-    /// Through a tunnel: the pod that has the address, since another may have it later.
-    pub(super) through: Option<Arc<str>>,
+    /// Through a tunnel: the pod that has the address, since another may have it later, and the
+    /// service, which the peer's agent was told when the stream was opened.
+    pub(super) through: Option<(Arc<str>, Option<ObjectName>)>,
 }
 
 /// Which HTTP a connection speaks.
@@ -174,8 +179,10 @@ impl Pool {
         Err(Full)
     }
 
-    /// For HTTP/2: `Some` where another request dials already, to be waited for before looking
-    /// again; `None` where it is the caller's turn, until it adds its connection or drops the turn.
+    /// For HTTP/2: the caller's turn to dial, until it drops it.
+    ///
+    /// # Errors
+    /// Where another request dials already: with what to wait for before looking again.
     pub(super) fn dial_turn(&self, key: &Key) -> Result<Turn, Rc<Notify>> {
         let mut http2 = self.0.http2.borrow_mut();
         let shared = http2.entry(key.clone()).or_default();

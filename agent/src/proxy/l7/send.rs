@@ -20,6 +20,7 @@ use super::{
 };
 use crate::{
     model::{
+        names::ObjectName,
         pod::Workload,
         service::{Endpoint, ServiceState},
     },
@@ -201,7 +202,10 @@ impl Sending<'_> {
         let cx = Rc::clone(self.cx);
         let upstream = Upstream {
             worker: &cx.worker,
-            key: self.key(Some(Arc::clone(&destination.pod.uid))),
+            key: self.key(Some((
+                Arc::clone(&destination.pod.uid),
+                self.service.map(|service| service.service.name.clone()),
+            ))),
             version: self.request.version,
             by: By::Tunnel {
                 source: &cx.pod,
@@ -213,7 +217,7 @@ impl Sending<'_> {
         self.over(upstream, true).await
     }
 
-    fn key(&self, through: Option<Arc<str>>) -> Key {
+    fn key(&self, through: Option<(Arc<str>, Option<ObjectName>)>) -> Key {
         Key {
             pod: self.cx.pod.id,
             shown_as: None,
