@@ -368,7 +368,10 @@ fn objects_are_described_as_their_authors_know_them() {
         ..EndpointSet::default()
     };
     let state = ServiceState {
+        policy: None,
         service: Arc::new(Service {
+            distribution: Default::default(),
+            node_local: false,
             name: ObjectName::new("shop", "web"),
             vips: vec![[10, 96, 0, 1].into()],
             ports: vec![ServicePort {

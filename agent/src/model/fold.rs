@@ -134,6 +134,7 @@ impl Fold {
                 self.mesh_configs.insert(name, config);
             }
             Resource::Route(route) => self.routes.upsert(route, &mut touched.routes),
+            Resource::TrafficPolicy(_) | Resource::Node(_) => {}
             Resource::ReferenceGrant(grant) => {
                 self.routes.upsert_grant(grant, &mut touched.routes);
             }
@@ -159,6 +160,7 @@ impl Fold {
             Kind::GrpcRoute => self.remove_route(RouteKind::Grpc, name, touched),
             Kind::TcpRoute => self.remove_route(RouteKind::Tcp, name, touched),
             Kind::TlsRoute => self.remove_route(RouteKind::Tls, name, touched),
+            Kind::TrafficPolicy | Kind::Node => {}
             Kind::ReferenceGrant => self.routes.remove_grant(name, &mut touched.routes),
         }
     }

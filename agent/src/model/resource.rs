@@ -5,10 +5,12 @@ use std::sync::Arc;
 use super::{
     mesh::MeshConfig,
     names::ObjectName,
+    node::Node,
     pod::{Namespace, Pod},
     policy::PeerAuthentication,
     route::{ReferenceGrant, Route, RouteKind},
     service::{EndpointSlice, Service},
+    traffic_policy::TrafficPolicy,
 };
 
 /// One validated object.
@@ -23,6 +25,8 @@ pub enum Resource {
     /// Of the kind that the key says.
     Route(Arc<Route>),
     ReferenceGrant(Arc<ReferenceGrant>),
+    TrafficPolicy(Arc<TrafficPolicy>),
+    Node(Arc<Node>),
 }
 
 /// The kinds that this version acts upon.
@@ -39,6 +43,8 @@ pub enum Kind {
     TcpRoute,
     TlsRoute,
     ReferenceGrant,
+    TrafficPolicy,
+    Node,
 }
 
 impl From<RouteKind> for Kind {

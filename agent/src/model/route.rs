@@ -20,7 +20,7 @@ pub use self::{
     precedence::{grpc_precedence, http_precedence},
     table::{PortRoutes, ResolvedRule, RouteEntry, RouteTable, ServiceRoutes},
 };
-use super::names::ObjectName;
+use super::{names::ObjectName, traffic_policy::RetryPolicy};
 
 /// Which kind a [`Route`] is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -77,6 +77,8 @@ pub struct Rule {
     pub filters: Filters,
     pub backends: Vec<Backend>,
     pub timeouts: Timeouts,
+    /// `retry` (experimental, GEP-1731).
+    pub retries: RetryPolicy,
     pub session: Option<SessionPersistence>,
 }
 

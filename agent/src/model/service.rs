@@ -8,7 +8,11 @@ use std::{
     },
 };
 
-use super::{names::ObjectName, protocol::Protocol};
+use super::{
+    names::ObjectName,
+    protocol::Protocol,
+    traffic_policy::{Locality, Policy},
+};
 
 /// A Service, reduced to what the mesh needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,6 +21,10 @@ pub struct Service {
     /// `clusterIPs`; empty for a headless service.
     pub vips: Vec<IpAddr>,
     pub ports: Vec<ServicePort>,
+    /// `trafficDistribution`; a policy's own `loadBalancer.locality` comes before it.
+    pub distribution: Locality,
+    /// `internalTrafficPolicy: Local`: only endpoints of the client's node.
+    pub node_local: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,6 +68,8 @@ pub struct ServiceState {
     pub service: Arc<Service>,
     /// In the order of `service.ports`.
     pub endpoints: Vec<Arc<EndpointSet>>,
+    /// What the TrafficPolicies on this service say together.
+    pub policy: Option<Arc<Policy>>,
 }
 
 /// Where a connection to one port of a service can go.
@@ -70,9 +80,24 @@ pub struct EndpointSet {
     pub endpoints: Vec<Endpoint>,
     /// How many of `endpoints`, from the front, are ready.
     pub ready: usize,
+    /// In the order of `endpoints`; empty where nothing is known of any.
+    pub places: Vec<Place>,
     /// Round robin. Kept when the set is rebuilt, so that a change does not start anew.
     pub next: Arc<AtomicUsize>,
 }
+
+/// Where an endpoint is, and its share.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Place {
+    pub node: Option<Arc<str>>,
+    pub zone: Option<Arc<str>>,
+    /// `weir.dev/weight` of the pod, 0 to [`WEIGHT_MAX`]; `None`: [`WEIGHT`].
+    pub weight: Option<u16>,
+}
+
+/// What an endpoint weighs whose pod says nothing.
+pub const WEIGHT: u16 = 100;
+pub const WEIGHT_MAX: u16 = 10_000;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Endpoint {
@@ -110,6 +135,7 @@ impl EndpointSet {
         Self {
             endpoints: vec![endpoint],
             ready: 1,
+            places: Vec::new(),
             next: Arc::default(),
         }
     }

@@ -33,6 +33,8 @@ pub struct Snapshot {
     pub(super) services_by_vip: OrdMap<IpAddr, Arc<ServiceState>>,
     /// Keyed by service, then by slice, so that a service's slices are one range.
     pub(super) slices: OrdMap<(ObjectName, Arc<str>), Arc<EndpointSlice>>,
+    /// The zone of the agent's own node.
+    pub zone: Option<Arc<str>>,
     /// Services that routes are attached to.
     pub(super) routes: OrdMap<ObjectName, Arc<ServiceRoutes>>,
     pub(super) destinations: OrdMap<IpAddr, Destination>,

@@ -97,12 +97,26 @@ pub enum Reason {
     HeaderTimeout,
     /// HTTP: what the app answered is no HTTP, or not what the port's `appProtocol` says.
     UpstreamProtocol,
+    /// Breaker: every endpoint of the service is left alone after errors. Look at the app; `weir
+    /// status` says which and since when.
+    BreakerOpen,
+    /// Pool: more connections or requests than `connections` of the TrafficPolicy allows. The detail
+    /// says which; raise it if the service bears more.
+    PoolFull,
+    /// Rate limit: the destination takes no more for now (`rateLimit`). Try again after
+    /// `retry-after`.
+    RateLimited,
+    /// Concurrency: the pod works on as much as `concurrency` allows, and its queue is full. Scale
+    /// it, or raise the limit.
+    Overloaded,
+    /// Fault: a `fault` of a TrafficPolicy, on purpose.
+    FaultInjected,
     /// Agent: a defect in Weir; the log has more. Report it.
     Internal,
 }
 
 impl Reason {
-    pub const ALL: [Self; 35] = [
+    pub const ALL: [Self; 40] = [
         Self::Ok,
         Self::PolicyDenied,
         Self::PlaintextRefused,
@@ -137,6 +151,11 @@ impl Reason {
         Self::HeadersTooLarge,
         Self::HeaderTimeout,
         Self::UpstreamProtocol,
+        Self::BreakerOpen,
+        Self::PoolFull,
+        Self::RateLimited,
+        Self::Overloaded,
+        Self::FaultInjected,
         Self::Internal,
     ];
 
@@ -177,6 +196,11 @@ impl Reason {
             Self::HeadersTooLarge => "headers_too_large",
             Self::HeaderTimeout => "header_timeout",
             Self::UpstreamProtocol => "upstream_protocol",
+            Self::BreakerOpen => "breaker_open",
+            Self::PoolFull => "pool_full",
+            Self::RateLimited => "rate_limited",
+            Self::Overloaded => "overloaded",
+            Self::FaultInjected => "fault_injected",
             Self::Internal => "internal",
         }
     }
@@ -197,7 +221,7 @@ impl Reason {
             Self::PolicyDenied | Self::PlaintextRefused | Self::PolicyChanged => {
                 ResponseFlags::Unauthorized
             }
-            Self::NoHealthyEndpoint => ResponseFlags::NoHealthyUpstream,
+            Self::NoHealthyEndpoint | Self::BreakerOpen => ResponseFlags::NoHealthyUpstream,
             Self::NoSuchPort | Self::NoOriginalDestination | Self::NoRoute => {
                 ResponseFlags::NoRoute
             }
@@ -223,7 +247,9 @@ impl Reason {
                 ResponseFlags::DownstreamProtocolError
             }
             Self::UpstreamProtocol => ResponseFlags::UpstreamProtocolError,
-            Self::LimitReached => ResponseFlags::Overflow,
+            Self::LimitReached | Self::PoolFull | Self::Overloaded => ResponseFlags::Overflow,
+            Self::RateLimited => ResponseFlags::RateLimited,
+            Self::FaultInjected => ResponseFlags::FaultInjected,
             Self::Draining => ResponseFlags::DurationTimeout,
             Self::Internal => ResponseFlags::Local,
         }
@@ -242,6 +268,7 @@ impl Reason {
             Self::HeaderTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::UriTooLong => StatusCode::URI_TOO_LONG,
             Self::HeadersTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            Self::RateLimited => StatusCode::TOO_MANY_REQUESTS,
             Self::BackendNotFound | Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
             Self::TunnelReset | Self::UpstreamReset | Self::UpstreamProtocol => {
                 StatusCode::BAD_GATEWAY
@@ -263,6 +290,11 @@ impl Reason {
             | Self::TlsUntrusted
             | Self::HboneRefused
             | Self::LimitReached
+            | Self::BreakerOpen
+            | Self::PoolFull
+            | Self::Overloaded
+            // What the fault says is answered in its place.
+            | Self::FaultInjected
             | Self::Draining => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
@@ -281,7 +313,9 @@ impl Reason {
             StatusCode::GATEWAY_TIMEOUT => DEADLINE_EXCEEDED,
             StatusCode::FORBIDDEN => PERMISSION_DENIED,
             StatusCode::NOT_FOUND => UNIMPLEMENTED,
-            StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE => UNAVAILABLE,
+            StatusCode::BAD_GATEWAY
+            | StatusCode::SERVICE_UNAVAILABLE
+            | StatusCode::TOO_MANY_REQUESTS => UNAVAILABLE,
             _ if self == Self::BackendNotFound => UNAVAILABLE,
             _ => INTERNAL,
         }
@@ -321,6 +355,10 @@ pub enum ResponseFlags {
     StreamIdleTimeout,
     /// `UO`: overflow, a limit.
     Overflow,
+    /// `RL`: rate limited.
+    RateLimited,
+    /// `FI`: a fault was injected.
+    FaultInjected,
     /// `DT`: the connection's time is over (drain).
     DurationTimeout,
     /// `NC`: no such cluster, a route's backend.
@@ -336,7 +374,7 @@ pub enum ResponseFlags {
 }
 
 impl ResponseFlags {
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 17] = [
         Self::None,
         Self::Unauthorized,
         Self::NoHealthyUpstream,
@@ -346,6 +384,8 @@ impl ResponseFlags {
         Self::DownstreamTermination,
         Self::StreamIdleTimeout,
         Self::Overflow,
+        Self::RateLimited,
+        Self::FaultInjected,
         Self::DurationTimeout,
         Self::NoCluster,
         Self::UpstreamRequestTimeout,
@@ -365,6 +405,8 @@ impl ResponseFlags {
             Self::DownstreamTermination => "DC",
             Self::StreamIdleTimeout => "SI",
             Self::Overflow => "UO",
+            Self::RateLimited => "RL",
+            Self::FaultInjected => "FI",
             Self::DurationTimeout => "DT",
             Self::NoCluster => "NC",
             Self::UpstreamRequestTimeout => "UT",

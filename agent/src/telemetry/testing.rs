@@ -57,7 +57,10 @@ pub(super) fn id(account: &str) -> SpiffeId {
 
 pub(super) fn service(name: &str) -> Arc<ServiceState> {
     Arc::new(ServiceState {
+        policy: None,
         service: Arc::new(Service {
+            distribution: Default::default(),
+            node_local: false,
             name: ObjectName::new("shop", name),
             vips: Vec::new(),
             ports: Vec::new(),

@@ -27,6 +27,7 @@ pub(super) fn route(name: ObjectName, rules: Vec<Rule>) -> Route {
 pub(super) fn resolved(route: &Arc<Route>, index: usize) -> Arc<ResolvedRule> {
     let rule = &route.rules[index];
     Arc::new(ResolvedRule {
+        policy: None,
         index,
         refused: vec![None; rule.backends.len()],
         mirrors_refused: Vec::new(),

@@ -147,6 +147,7 @@ impl Routes {
             .chain(backends().flat_map(|backend| &backend.filters.mirrors));
         let name = rule.and_then(|rule| rule.name.clone());
         ResolvedRule {
+            policy: None,
             refused: backends()
                 .map(|backend| self.refusal(route, &backend.backend))
                 .collect(),

@@ -31,7 +31,11 @@ impl Fold {
             .iter()
             .map(|port| set_of(old.as_deref(), &port.name))
             .collect();
-        let state = Arc::new(ServiceState { service, endpoints });
+        let state = Arc::new(ServiceState {
+            service,
+            endpoints,
+            policy: old.as_ref().and_then(|old| old.policy.clone()),
+        });
         if !keeps_vips && let Some(old) = &old {
             self.release_vips(&name, &old.service.vips);
         }
@@ -110,7 +114,14 @@ impl Fold {
             return;
         }
         let service = Arc::clone(&old.service);
-        self.put_service(name, &Arc::new(ServiceState { service, endpoints }));
+        self.put_service(
+            name,
+            &Arc::new(ServiceState {
+                service,
+                endpoints,
+                policy: old.policy.clone(),
+            }),
+        );
     }
 
     /// Writes `state` wherever its predecessor is; claims on addresses stay as they are.
@@ -221,6 +232,7 @@ fn gather(
     Arc::new(EndpointSet {
         endpoints,
         ready,
+        places: Vec::new(),
         next: Arc::clone(&before.next),
     })
 }

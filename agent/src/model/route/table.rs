@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::{RequestMatch, Route, Rule};
+use crate::model::traffic_policy::Policy;
 
 /// All routes of one service.
 #[derive(Debug, Default)]
@@ -86,6 +87,8 @@ pub struct ResolvedRule {
     pub mirrors_refused: Vec<Option<Arc<str>>>,
     /// Sum of the backends' weights.
     pub weights: u64,
+    /// What the TrafficPolicies on this rule say together; the rule's own fields come before them.
+    pub policy: Option<Arc<Policy>>,
     /// `namespace/name`, for metrics and logs.
     pub route_label: Arc<str>,
     /// The rule's name, else its number.

@@ -16,6 +16,7 @@ use super::{
 use crate::model::{
     names::ObjectName,
     route::{Route, RouteKind, Rule, Timeouts},
+    traffic_policy::RetryPolicy,
 };
 
 const HOSTNAMES_MAX: usize = 16;
@@ -91,6 +92,7 @@ fn rule(reader: &mut Reader<'_>, spec: RuleSpec<'_>, before: &[Rule], at: Path<'
         .unwrap_or_else(|| before.len().to_string().into());
     let at_matches = at.key("matches");
     Rule {
+        retries: RetryPolicy::default(),
         matches: reader
             .items(spec.matches, MATCHES_MAX, at_matches)
             .into_iter()

@@ -16,6 +16,7 @@ use super::{
 use crate::model::{
     names::ObjectName,
     route::{Filters, PathMatch, PathModifier, RequestMatch, Route, RouteKind, Rule, Timeouts},
+    traffic_policy::RetryPolicy,
 };
 
 const HOSTNAMES_MAX: usize = 16;
@@ -125,6 +126,7 @@ fn rule(reader: &mut Reader<'_>, spec: RuleSpec<'_>, before: &[Rule], at: Path<'
         .clone()
         .unwrap_or_else(|| before.len().to_string().into());
     let rule = Rule {
+        retries: RetryPolicy::default(),
         filters: reader.filters(spec.filters, Level::Http, at.key("filters")),
         backends: reader.backends(spec.backend_refs, Some(Level::Http), at.key("backendRefs")),
         timeouts: timeouts(

@@ -147,6 +147,8 @@ pub(super) fn name_of(kind: Kind) -> &'static str {
         Kind::TcpRoute => RouteKind::Tcp.as_str(),
         Kind::TlsRoute => RouteKind::Tls.as_str(),
         Kind::ReferenceGrant => "ReferenceGrant",
+        Kind::TrafficPolicy => "TrafficPolicy",
+        Kind::Node => "Node",
     }
 }
 

@@ -172,6 +172,7 @@ fn resource(
 ) -> Option<Resource> {
     let name = name.clone();
     Some(match kind {
+        Kind::TrafficPolicy | Kind::Node => return None,
         Kind::Namespace => Resource::Namespace(namespace::parse(value, name, errors)?.into()),
         Kind::Pod => Resource::Pod(pod::parse(value, name, strings, errors)?.into()),
         Kind::Service => Resource::Service(service::parse(value, name, strings, errors)?.into()),

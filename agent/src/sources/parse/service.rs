@@ -14,6 +14,7 @@ use super::{
 use crate::model::{
     names::ObjectName,
     service::{Service, ServicePort},
+    traffic_policy::Locality,
 };
 
 /// `clusterIP` of a headless service.
@@ -57,6 +58,8 @@ pub(super) fn parse(
     }
     let spec = object.spec.unwrap_or_default();
     Some(Service {
+        distribution: Locality::default(),
+        node_local: false,
         vips: vips(&spec, errors),
         ports: ports(spec.ports.as_deref().unwrap_or_default(), strings, errors),
         name,

@@ -50,6 +50,7 @@ fn rule(backends: &[BackendRef]) -> Arc<ResolvedRule> {
         rules: vec![rule],
     };
     Arc::new(ResolvedRule {
+        policy: None,
         index: 0,
         refused: vec![None; route.rules[0].backends.len()],
         mirrors_refused: Vec::new(),

@@ -287,6 +287,7 @@ fn a_change_of_endpoints_does_not_miss_the_cache() {
     worker.open(info.clone()).finish(Reason::Ok, None);
     let state = info.service.take().unwrap();
     info.service = Some(Arc::new(ServiceState {
+        policy: None,
         service: Arc::clone(&state.service),
         endpoints: Vec::new(),
     }));

@@ -98,6 +98,8 @@ pub(crate) fn pod(text: &str, address: &str) -> Pod {
 /// Port 80, without a name.
 pub(crate) fn service(text: &str, vip: &str) -> Service {
     Service {
+        distribution: Default::default(),
+        node_local: false,
         name: name(text),
         vips: vec![ip(vip)],
         ports: vec![ServicePort {

@@ -172,7 +172,9 @@ impl Reference {
                     );
                     view.services.insert(name, state);
                 }
-                Resource::EndpointSlice(_)
+                Resource::TrafficPolicy(_)
+                | Resource::Node(_)
+                | Resource::EndpointSlice(_)
                 | Resource::MeshConfig(_)
                 | Resource::Route(_)
                 | Resource::ReferenceGrant(_) => {}
