@@ -223,6 +223,8 @@ fn service(name: &ObjectName, index: usize) -> Change {
         app_protocol: None,
     }];
     let service = Service {
+        distribution: Default::default(),
+        node_local: false,
         name: name.clone(),
         vips: vec![vip(index)],
         ports,
