@@ -2,6 +2,7 @@
 
 use std::{
     net::{IpAddr, SocketAddr},
+    ops::Range,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -145,16 +146,28 @@ impl EndpointSet {
     /// sees its client's own address; where the family has none, the other one's are better than
     /// nothing.
     pub fn usable(&self, ipv6: bool) -> &[Endpoint] {
+        &self.endpoints[self.usable_range(ipv6)]
+    }
+
+    /// The same, as a part of `endpoints`.
+    pub fn usable_range(&self, ipv6: bool) -> Range<usize> {
         let (ready, draining) = self.endpoints.split_at(self.ready);
-        let of_family = |endpoints: &'_ [Endpoint]| {
+        let of_family = |from: usize, endpoints: &[Endpoint]| {
             let at = endpoints.partition_point(|endpoint| !endpoint.address.is_ipv6());
-            if ipv6 { at..endpoints.len() } else { 0..at }
+            match ipv6 {
+                true => from + at..from + endpoints.len(),
+                false => from..from + at,
+            }
         };
-        let (of_ready, of_draining) = (&ready[of_family(ready)], &draining[of_family(draining)]);
-        [of_ready, of_draining, ready, draining]
-            .into_iter()
-            .find(|endpoints| !endpoints.is_empty())
-            .unwrap_or_default()
+        [
+            of_family(0, ready),
+            of_family(self.ready, draining),
+            0..self.ready,
+            self.ready..self.endpoints.len(),
+        ]
+        .into_iter()
+        .find(|endpoints| !endpoints.is_empty())
+        .unwrap_or_default()
     }
 
     pub fn is_empty(&self) -> bool {

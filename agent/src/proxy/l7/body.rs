@@ -13,13 +13,21 @@ use hyper::body::{Body as _, Incoming};
 use thiserror::Error;
 use tokio::time::Sleep;
 
-use crate::telemetry::{Reason, RequestRecord};
+use crate::{
+    proxy::services::{Inside, Trial},
+    telemetry::{Reason, RequestRecord},
+    traffic::breaker::Outcome,
+};
 
 use super::{
     balance::InFlight,
     expect::Waiting,
+    fallback::Storing,
     mirror::{Mirrored, Mirroring},
     pool::Lease,
+    replay::Replayed,
+    retry::is_endpoints_fault,
+    send,
     serve::Served,
 };
 
@@ -38,6 +46,8 @@ pub(in crate::proxy) enum Body {
     Mirroring(Box<Mirroring>),
     /// Such a copy.
     Mirrored(Mirrored),
+    /// A request's, which may have to be sent again.
+    Replayed(Replayed),
     /// An answer's, at whose end the request is over.
     Answer(Box<Answer>),
 }
@@ -141,6 +151,13 @@ pub(super) enum Keep {
 pub(super) struct Guards {
     pub(super) _load: Option<InFlight>,
     pub(super) served: Option<Served>,
+    pub(super) _under_way: Option<Inside>,
+    /// Requests that the pod works on, at the destination.
+    pub(super) _concurrent: Vec<Inside>,
+    /// The endpoint's breaker hears how the answer ended.
+    pub(super) trial: Option<Trial>,
+    /// Kept for when the service fails.
+    pub(super) storing: Option<Box<Storing>>,
 }
 
 impl Answer {
@@ -157,7 +174,13 @@ impl Answer {
         {
             lease.give_back();
         }
-        self.guards = Guards::default();
+        let guards = std::mem::take(&mut self.guards);
+        if let Some(trial) = guards.trial {
+            end_trial(trial, reason);
+        }
+        if let Some(storing) = guards.storing.filter(|_| reason.is_ok()) {
+            storing.complete();
+        }
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
@@ -182,12 +205,28 @@ impl Answer {
                 if let Some(record) = &mut self.record {
                     note(record, &frame);
                 }
+                if let (Some(trailers), Some(trial)) = (frame.trailers_ref(), &mut self.guards.trial) {
+                    trial.note_grpc_status(send::grpc_status(trailers));
+                }
+                if let Some(storing) = &mut self.guards.storing
+                    && !storing.keep(&frame)
+                {
+                    self.guards.storing = None;
+                }
                 if self.body.is_end_stream() {
                     self.end(Reason::Ok, None);
                 }
                 Poll::Ready(Some(Ok(frame)))
             }
         }
+    }
+}
+
+fn end_trial(trial: Trial, reason: Reason) {
+    if reason.is_ok() {
+        trial.ended(Outcome::Success);
+    } else if is_endpoints_fault(reason) {
+        trial.ended(Outcome::Error);
     }
 }
 
@@ -249,6 +288,7 @@ impl hyper::body::Body for Body {
             Self::Waiting(body) => body.poll(cx),
             Self::Mirroring(body) => body.poll(cx),
             Self::Mirrored(body) => body.poll(cx),
+            Self::Replayed(body) => body.poll(cx),
             Self::Answer(answer) => answer.poll(cx),
         }
     }
@@ -262,6 +302,7 @@ impl hyper::body::Body for Body {
             Self::Waiting(waiting) => waiting.body().is_end_stream(),
             Self::Mirroring(mirroring) => mirroring.body().is_end_stream(),
             Self::Mirrored(_) => false,
+            Self::Replayed(replayed) => replayed.is_end_stream(),
             Self::Answer(answer) => answer.body.is_end_stream(),
         }
     }
@@ -275,6 +316,7 @@ impl hyper::body::Body for Body {
             Self::Waiting(waiting) => waiting.body().size_hint(),
             Self::Mirroring(mirroring) => mirroring.body().size_hint(),
             Self::Mirrored(_) => SizeHint::default(),
+            Self::Replayed(replayed) => replayed.size_hint(),
             Self::Answer(answer) => answer.body.size_hint(),
         }
     }
