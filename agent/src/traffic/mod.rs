@@ -5,6 +5,7 @@
 pub mod affinity;
 pub mod backend;
 pub mod balance;
+pub mod breaker;
 pub mod cors;
 pub mod detect;
 pub mod explain;
@@ -22,3 +23,4 @@ pub mod split;
 #[cfg(test)]
 mod testing;
 pub mod way;
+mod window;
