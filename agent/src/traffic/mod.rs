@@ -6,6 +6,7 @@ pub mod affinity;
 pub mod backend;
 pub mod balance;
 pub mod breaker;
+pub mod budget;
 pub mod cors;
 pub mod detect;
 pub mod explain;
@@ -22,5 +23,6 @@ pub mod rewrite;
 pub mod split;
 #[cfg(test)]
 mod testing;
+pub mod token_bucket;
 pub mod way;
 mod window;

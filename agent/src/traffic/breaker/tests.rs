@@ -510,6 +510,14 @@ proptest! {
     }
 }
 
+/// SplitMix64: outcomes in no order.
+fn mixed(number: u64) -> u64 {
+    let mut bits = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    bits = (bits ^ bits >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    bits = (bits ^ bits >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+    bits ^ bits >> 31
+}
+
 /// Threads that agree on nothing but the breaker: probes never exceed the policy's, every
 /// transition is told once, in an order in which each begins where another ended.
 #[test]
@@ -544,9 +552,7 @@ fn many_threads() {
                         let others = probes.fetch_add(1, SeqCst);
                         assert!(others < i64::from(policy.half_open_requests));
                     }
-                    // Fibonacci hashing, for outcomes in no order.
-                    let mixed = (turn ^ thread << 32).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-                    let outcome = match mixed >> 60 {
+                    let outcome = match mixed(turn ^ thread << 32) >> 60 {
                         0 => None,
                         1..=7 => Some(Outcome::Success),
                         _ => Some(Outcome::Error),
