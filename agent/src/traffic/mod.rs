@@ -5,6 +5,8 @@
 pub mod affinity;
 pub mod backend;
 pub mod balance;
+pub mod breaker;
+pub mod budget;
 pub mod cors;
 pub mod detect;
 pub mod explain;
@@ -21,4 +23,6 @@ pub mod rewrite;
 pub mod split;
 #[cfg(test)]
 mod testing;
+pub mod token_bucket;
 pub mod way;
+mod window;
