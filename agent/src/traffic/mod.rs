@@ -11,6 +11,7 @@ pub mod cors;
 pub mod detect;
 pub mod explain;
 pub mod form;
+mod hash;
 pub mod hop;
 pub mod matching;
 pub mod mirror;
