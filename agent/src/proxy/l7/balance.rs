@@ -56,11 +56,15 @@ impl Balancer {
         x.wrapping_mul(0x2545_F491_4F6C_DD1D)
     }
 
-    /// What one more request would cost at `endpoint`, in seconds of waiting.
-    pub(in crate::proxy) fn cost(&self, endpoint: Endpoint) -> f64 {
+    /// What one more request would cost at `endpoint`, in seconds of waiting, each request that is
+    /// under way there counting `factor` times.
+    pub(in crate::proxy) fn cost(&self, endpoint: Endpoint, factor: f64) -> f64 {
         let now = self.started.elapsed();
         match self.loads.borrow().get(&endpoint) {
-            Some(load) => load.latency.borrow().cost(now, load.pending.get() as usize),
+            Some(load) => {
+                let pending = f64::from(load.pending.get()) * factor;
+                load.latency.borrow().cost_beside(now, pending)
+            }
             None => Ewma::default().cost(now, 0),
         }
     }

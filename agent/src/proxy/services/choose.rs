@@ -14,9 +14,12 @@ use crate::{
     proxy::l7::balance::Balancer,
     traffic::balance::{
         ewma, least_request,
-        locality::{self, Near},
+        locality::{self, Near, Tier},
         maglev::Maglev,
-        random, ring_hash::Ring, round_robin, slow_start,
+        random,
+        ring_hash::Ring,
+        round_robin, slow_start,
+        weights::Weights,
     },
 };
 
@@ -49,12 +52,13 @@ pub(super) struct Choosing {
     pub(super) hash_on: Option<HashOn>,
     /// In the order of the endpoints; `None`: all are alike.
     weights: Option<Vec<f64>>,
+    /// No weight is above it.
+    heaviest: f64,
     slow_start: Duration,
     /// Until then some endpoint has less than its whole share.
     ramps_until: Duration,
-    locality: Locality,
     /// In the order of the endpoints; `None`: none is nearer than another.
-    ranks: Option<Vec<u8>>,
+    tiers: Option<Vec<Tier>>,
     /// Only endpoints of the client's node.
     node_only: bool,
     /// For each family that clients dial, of the endpoints that are usable.
@@ -86,11 +90,18 @@ impl Choosing {
             zone: zone.map(|zone| &**zone),
         };
         let wanted = if node_only { Locality::PreferNode } else { locality };
-        let ranks = (wanted != Locality::None && !of.places.is_empty())
-            .then(|| locality::ranks(wanted, &near, &of.places));
+        let tiers = (wanted != Locality::None).then(|| {
+            let elsewhere = vec![Tier::Rest; of.endpoints.len()];
+            let of_places = of.places.iter().map(|place| locality::tier(wanted, near, place));
+            match of.places.is_empty() {
+                true => elsewhere,
+                false => of_places.collect(),
+            }
+        });
         let weight = |place: &Place| f64::from(place.weight.unwrap_or(WEIGHT));
         let mut weights: Vec<f64> = of.places.iter().map(weight).collect();
         weights.dedup();
+        let heaviest = of.places.iter().map(weight).fold(0.0, f64::max);
         let ramps_until = match balancer.slow_start {
             Duration::ZERO => Duration::ZERO,
             window => states.iter().map(|state| state.since + window).max().unwrap_or_default(),
@@ -99,10 +110,10 @@ impl Choosing {
             algorithm: balancer.algorithm,
             hash_on: balancer.hash_on,
             weights: (weights.len() > 1).then(|| of.places.iter().map(weight).collect()),
+            heaviest: if weights.len() > 1 { heaviest } else { 1.0 },
             slow_start: balancer.slow_start,
             ramps_until,
-            locality,
-            ranks,
+            tiers,
             node_only,
             tables: Default::default(),
         }
@@ -197,15 +208,14 @@ impl Choice<'_> {
         }
         let plain = self.set.counts.is_none()
             && self.wanted.tried.is_empty()
-            && choosing.ranks.is_none()
+            && choosing.tiers.is_none()
             && !choosing.weighs(self.now);
         if plain {
             let at = |index: usize| self.usable.start + index;
-            return self.pick(self.usable.len(), at, |_| 1.0).ok_or(Unfit::None);
+            return self.plainly(self.usable.len(), at).ok_or(Unfit::None);
         }
         let fit = self.fit()?;
-        let candidates = self.near(&fit);
-        self.among(candidates).ok_or(Unfit::None)
+        self.among(&fit).ok_or(Unfit::None)
     }
 
     /// Those that may be sent to. One whose breaker wants to know whether it works again comes
@@ -216,9 +226,8 @@ impl Choice<'_> {
         let (mut tried, mut retry_in) = (false, None::<Duration>);
         for index in self.usable.clone() {
             let state = &self.set.states[index];
-            let elsewhere = choosing.node_only
-                && choosing.ranks.as_ref().is_none_or(|ranks| ranks[index] > 0);
-            if elsewhere {
+            let tier = choosing.tiers.as_ref().map(|tiers| tiers[index]);
+            if choosing.node_only && tier != Some(Tier::Node) {
                 continue;
             }
             if self.wanted.tried.contains(&state.endpoint) {
@@ -245,43 +254,25 @@ impl Choice<'_> {
         }
     }
 
-    /// Of these the near ones, as long as enough of them are fit and they are not much slower.
-    fn near<'f>(&self, fit: &'f [usize]) -> Candidates<'f> {
-        let Some(ranks) = &self.set.choosing.ranks else {
-            return Candidates::All(fit);
+    /// The best of the near ones, as long as enough of them are fit and they are not much slower.
+    fn among(&self, fit: &[usize]) -> Option<usize> {
+        let tiers = match &self.set.choosing.tiers {
+            Some(tiers) if !self.set.choosing.node_only => tiers,
+            _ => return self.of_list(fit),
         };
-        let nearest = self.usable.clone().map(|index| ranks[index]).min();
-        let Some(rank) = nearest.filter(|_| !self.set.choosing.node_only) else {
-            return Candidates::All(fit);
-        };
-        let total = self.usable.clone().filter(|index| ranks[*index] == rank).count();
-        let (near, far): (Vec<usize>, Vec<usize>) =
-            fit.iter().partition(|index| ranks[**index] == rank);
-        if near.is_empty() {
-            return Candidates::Some(far);
-        }
-        if far.is_empty() {
-            return Candidates::Some(near);
-        }
-        let share = locality::local_share(near.len(), total);
-        // 53 bits are what a float holds.
-        let drawn = (self.balancer.random() >> 11) as f64 / (1u64 << 53) as f64;
-        match drawn < share {
-            true => Candidates::NearFirst { near, far },
-            false => Candidates::Some(far),
-        }
-    }
-
-    fn among(&self, candidates: Candidates<'_>) -> Option<usize> {
-        match candidates {
-            Candidates::All(all) => self.of_list(all),
-            Candidates::Some(some) => self.of_list(&some),
-            Candidates::NearFirst { near, far } => {
-                let (near, far) = (self.of_list(&near)?, self.of_list(&far));
-                let spills = |far: &usize| locality::spills(self.cost(near), self.cost(*far));
-                far.filter(spills).or(Some(near))
-            }
-        }
+        let of = |tier: Tier| move |index: &&usize| tiers[**index] == tier;
+        let usable: Vec<usize> = self.usable.clone().collect();
+        let counts = Tier::ALL.map(|tier| {
+            let (fit, all) = (fit.iter().filter(of(tier)), usable.iter().filter(of(tier)));
+            (fit.count(), all.count())
+        });
+        let tier = locality::pick(counts, self.balancer.random())?;
+        let near: Vec<usize> = fit.iter().filter(of(tier)).copied().collect();
+        let farther = |index: &&usize| tiers[**index] > tier;
+        let far: Vec<usize> = fit.iter().filter(farther).copied().collect();
+        let (near, far) = (self.of_list(&near)?, self.of_list(&far));
+        let spills = |far: &usize| locality::spills(self.cost(near, 1.0), self.cost(*far, 1.0));
+        far.filter(spills).or(Some(near))
     }
 
     fn of_list(&self, list: &[usize]) -> Option<usize> {
@@ -293,7 +284,21 @@ impl Choice<'_> {
                 return self.pick(list.len(), |i| list[i], weight);
             }
         }
-        self.pick(list.len(), |i| list[i], |_| 1.0)
+        self.plainly(list.len(), |i| list[i])
+    }
+
+    /// One of `len` that all weigh the same.
+    fn plainly(&self, len: usize, at: impl Fn(usize) -> usize) -> Option<usize> {
+        match self.set.choosing.algorithm {
+            Algorithm::Ewma if !self.wanted.connection => {
+                let cost = |i: usize| self.cost(at(i), 1.0);
+                ewma::pick(len, self.balancer.random(), cost).map(&at)
+            }
+            Algorithm::Ewma | Algorithm::RoundRobin => {
+                round_robin::pick(&self.set.of.next, len).map(&at)
+            }
+            _ => self.pick(len, at, |_| self.set.choosing.heaviest),
+        }
     }
 
     /// One of `len`, each of which `at` makes an index of the set.
@@ -305,26 +310,25 @@ impl Choice<'_> {
     ) -> Option<usize> {
         let choosing = &self.set.choosing;
         let turn = &self.set.of.next;
-        let weight = |i: usize| weight(at(i));
+        let weights = Weights::new(len, choosing.heaviest, |i| weight(at(i)));
+        let random = || self.balancer.random();
         let chosen = match choosing.algorithm {
             _ if len <= 1 => (len == 1).then_some(0),
             Algorithm::RingHash | Algorithm::Maglev => match self.wanted.hash {
                 Some(hash) => return self.by_hash(hash, len, &at),
-                None => random::pick(len, self.balancer.random(), weight),
+                None => random::pick(&weights, random()),
             },
-            Algorithm::Ewma if self.wanted.connection => {
-                round_robin::pick_weighted(turn, len, weight)
-            }
+            Algorithm::Ewma if self.wanted.connection => round_robin::pick_weighted(turn, &weights),
             Algorithm::Ewma => {
-                let cost = |i: usize| self.cost(at(i));
-                ewma::pick_weighted(len, self.balancer.random(), weight, cost)
+                let cost = |i: usize, factor: f64| self.cost(at(i), factor);
+                ewma::pick_weighted(&weights, random(), cost)
             }
             Algorithm::LeastRequest => {
                 let pending = |i: usize| self.balancer.pending(self.set.states[at(i)].endpoint);
-                least_request::pick(len, self.balancer.random(), weight, pending)
+                least_request::pick(&weights, random(), pending)
             }
-            Algorithm::RoundRobin => round_robin::pick_weighted(turn, len, weight),
-            Algorithm::Random => random::pick(len, self.balancer.random(), weight),
+            Algorithm::RoundRobin => round_robin::pick_weighted(turn, &weights),
+            Algorithm::Random => random::pick(&weights, random()),
         };
         chosen.map(at)
     }
@@ -349,13 +353,7 @@ impl Choice<'_> {
         }
     }
 
-    fn cost(&self, index: usize) -> f64 {
-        self.balancer.cost(self.set.states[index].endpoint)
+    fn cost(&self, index: usize, factor: f64) -> f64 {
+        self.balancer.cost(self.set.states[index].endpoint, factor)
     }
-}
-
-enum Candidates<'f> {
-    All(&'f [usize]),
-    Some(Vec<usize>),
-    NearFirst { near: Vec<usize>, far: Vec<usize> },
 }

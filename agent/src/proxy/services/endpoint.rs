@@ -52,7 +52,7 @@ impl EndpointState {
     pub(super) fn new(endpoint: Endpoint, since: Duration, counts: &Arc<Counts>) -> Self {
         Self {
             endpoint,
-            breaker: Breaker::default(),
+            breaker: Breaker::new(since),
             health: Health::default(),
             since,
             concurrency: Arc::default(),
@@ -120,7 +120,7 @@ impl Trial {
 
     /// While half open the first word counts; else an answer is good when it is complete.
     pub(in crate::proxy) fn is_probe(&self) -> bool {
-        matches!(self.pass, Some(Pass::Probe { .. }))
+        matches!(self.pass, Some(Pass::Probe(_)))
     }
 
     /// gRPC says at an answer's end how it went.
@@ -135,7 +135,7 @@ impl Trial {
 
     fn end(&mut self, outcome: Option<Outcome>) {
         let Some(pass) = self.pass.take() else { return };
-        if matches!((&pass, outcome), (Pass::Free, None)) {
+        if matches!((&pass, outcome), (Pass::Free(_), None)) {
             return;
         }
         let (view, state) = (&self.view, &self.state);
