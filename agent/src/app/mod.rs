@@ -33,6 +33,7 @@ use crate::{
         fold::Fold,
         seams::{Clock, Source as _, SystemClock},
         snapshot::Snapshot,
+        status::ServicesStatus,
     },
     proxy::Shared,
     settings::AgentSettings,
@@ -241,11 +242,13 @@ fn start_admin(settings: &AgentSettings, runtime: &Runtime, parts: AdminParts) {
         health,
         workers,
     } = parts;
-    let readiness = Arc::clone(&health);
+    let (readiness, pod_counts) = (Arc::clone(&health), Arc::clone(&health));
     let admin = Admin::new(Sources {
         telemetry,
         snapshot: Box::new(move || snapshot.load_full()),
         pods: Box::new(move || health.pods()),
+        pod_counts: Box::new(move || pod_counts.pod_counts()),
+        services: Box::new(ServicesStatus::default),
         readiness: Box::new(move || readiness.readiness()),
         liveness: Box::new(move || workers.liveness()),
     });

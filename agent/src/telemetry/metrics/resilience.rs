@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{model::names::ObjectName, telemetry::observed::ServicesSource};
 
-/// Services whose breakers' transitions are counted by name; more are counted as [`OTHER`].
+/// Services whose breakers' transitions are counted by name; more are counted as `other`.
 pub const BREAKER_SERVICES_MAX: usize = 1024;
 
 /// Name and namespace of the services over [`BREAKER_SERVICES_MAX`].
