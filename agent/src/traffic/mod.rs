@@ -12,6 +12,7 @@ pub mod detect;
 pub mod explain;
 pub mod form;
 mod hash;
+pub mod health;
 pub mod hop;
 pub mod matching;
 pub mod mirror;
