@@ -11,6 +11,7 @@ use crate::{
         service::{Endpoint, ServiceState},
     },
     proxy::{
+        guarded::Guarded,
         l7::detect,
         pods::LocalPod,
         way::{self, Way},
@@ -81,6 +82,8 @@ pub(super) struct Attempt<'a> {
     pub(super) dialled: SocketAddr,
     pub(super) service: Option<Arc<ServiceState>>,
     pub(super) endpoint: Endpoint,
+    /// `timeouts.connect`.
+    pub(super) timeout: Duration,
 }
 
 pub(super) struct Outcome {
@@ -130,7 +133,12 @@ impl Attempt<'_> {
         info.destination = Some(destination);
         info.service.clone_from(&self.service);
         let mut record = self.worker.telemetry.begin(info);
-        match dial(&*pod.net, self.to(), Some(self.client), CONNECT_TIMEOUT).await {
+        let limited = Guarded::default().limit_rate(self.worker, record.info(), None);
+        if limited.is_err() {
+            record.finish(Reason::RateLimited, None);
+            return Err(Failure::new(Reason::RateLimited, "more than the rate limit"));
+        }
+        match dial(&*pod.net, self.to(), Some(self.client), self.timeout).await {
             Ok(stream) => {
                 record.established();
                 Ok(Upstream::Local(Box::new(LocalUpstream { stream, record })))
@@ -161,7 +169,7 @@ impl Attempt<'_> {
     }
 
     async fn plain(&self) -> Result<Upstream, Failure> {
-        let stream = dial(&*self.source.net, self.to(), None, CONNECT_TIMEOUT).await?;
+        let stream = dial(&*self.source.net, self.to(), None, self.timeout).await?;
         Ok(Upstream::Plain(stream))
     }
 }

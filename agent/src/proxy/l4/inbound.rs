@@ -15,6 +15,7 @@ use crate::{
             inbound::Inbound,
             wire::{Speaks, Stream, Wire},
         },
+        guarded::Guarded,
         pods::LocalPod,
         registry::Registered,
         worker::Worker,
@@ -155,6 +156,13 @@ pub(super) async fn find_out(
         Ok(First::Http1) => Speaks::Http1,
         Ok(First::Http2) => Speaks::Http2,
         Ok(First::Tls(_) | First::Opaque) => {
+            let limited = Guarded::default().limit_rate(worker, record.info(), None);
+            if limited.is_err() {
+                client.reset();
+                reset_on_close(&up);
+                record.finish(Reason::RateLimited, None);
+                return None;
+            }
             record.established();
             record.received(buffer.len() as u64);
             if !buffer.is_empty() {

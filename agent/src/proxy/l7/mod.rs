@@ -21,7 +21,7 @@ mod outgoing;
 mod pipeline;
 pub(in crate::proxy) mod pool;
 mod replay;
-mod retry;
+pub(in crate::proxy) mod retry;
 mod semantics;
 mod send;
 pub(in crate::proxy) mod serve;

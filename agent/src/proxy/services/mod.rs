@@ -136,6 +136,11 @@ impl View {
         limit.unwrap_or(CONNECT_TIMEOUT)
     }
 
+    /// `timeouts.idle`, where the policy says anything of it; zero is for ever.
+    pub(in crate::proxy) fn idle_timeout(&self) -> Option<Duration> {
+        self.policy.timeouts.idle
+    }
+
     pub(in crate::proxy) fn limiters(&self) -> &[(RateLimitBy, Limiter)] {
         &self.limiters
     }
