@@ -346,6 +346,7 @@ fn objects_are_described_as_their_authors_know_them() {
             captured: Some(true),
             netns: None,
             skip: SkipRules::default(),
+            weight: None,
         }),
         identity: SpiffeId::new("cluster.local", "shop", "web"),
         enrolled: true,

@@ -18,12 +18,12 @@ fn counts_what_there_is_and_lists_what_is_wrong() {
     );
     write(
         "c.yaml",
-        "apiVersion: weir.dev/v1alpha1\nkind: TrafficPolicy\nmetadata: {name: a}\n",
+        "apiVersion: weir.dev/v1alpha1\nkind: ExternalService\nmetadata: {name: a}\n",
     );
     write("d.yaml", "a: [");
     let report = folder(dir).unwrap();
     assert_eq!(report.objects.get(&Kind::Service), Some(&2));
-    assert_eq!(report.idle.get(&IdleKind::TrafficPolicy), Some(&1));
+    assert_eq!(report.idle.get(&IdleKind::ExternalService), Some(&1));
     assert_eq!(report.foreign, 1);
     let problems: Vec<String> = report.problems.iter().map(ToString::to_string).collect();
     assert_eq!(problems.len(), 2, "{problems:?}");

@@ -91,6 +91,7 @@ pub(crate) fn pod(text: &str, address: &str) -> Pod {
         captured: None,
         netns: None,
         skip: SkipRules::default(),
+        weight: None,
         name,
     }
 }
