@@ -87,11 +87,18 @@ pub fn run(settings: &AgentSettings) -> Result<(), AppError> {
         .read_capture_verdicts_from(Box::new(move || verdicts.read()));
 
     let snapshot = Arc::new(ArcSwap::from_pointee(Snapshot::default()));
+    let services = Services::new(Arc::clone(telemetry.metrics()), settings.node.as_str().into());
+    let services = Arc::new(services);
+    let observed = Arc::clone(&services);
+    telemetry
+        .metrics()
+        .read_services_from(Box::new(move || observed.observed()));
     let shared = Arc::new(Shared {
         snapshot: Arc::clone(&snapshot),
         original_dst: Box::new(KernelOriginalDst),
         telemetry: telemetry.clone(),
         cluster_domain: telemetry::Settings::default().cluster_domain,
+        services: Arc::clone(&services),
     });
     let workers = Workers::start(settings.threads(), &shared)?;
     let health = Arc::new(Health::default());
@@ -117,6 +124,7 @@ pub fn run(settings: &AgentSettings) -> Result<(), AppError> {
             snapshot,
             health,
             workers: workers.clone(),
+            services,
         },
     );
     info!(
@@ -233,6 +241,7 @@ struct AdminParts {
     snapshot: Arc<ArcSwap<Snapshot>>,
     health: Arc<Health>,
     workers: Workers,
+    services: Arc<Services>,
 }
 
 fn start_admin(settings: &AgentSettings, runtime: &Runtime, parts: AdminParts) {
@@ -241,6 +250,7 @@ fn start_admin(settings: &AgentSettings, runtime: &Runtime, parts: AdminParts) {
         snapshot,
         health,
         workers,
+        services,
     } = parts;
     let (readiness, pod_counts) = (Arc::clone(&health), Arc::clone(&health));
     let admin = Admin::new(Sources {
@@ -248,7 +258,7 @@ fn start_admin(settings: &AgentSettings, runtime: &Runtime, parts: AdminParts) {
         snapshot: Box::new(move || snapshot.load_full()),
         pods: Box::new(move || health.pods()),
         pod_counts: Box::new(move || pod_counts.pod_counts()),
-        services: Box::new(ServicesStatus::default),
+        services: Box::new(move || services.status()),
         readiness: Box::new(move || readiness.readiness()),
         liveness: Box::new(move || workers.liveness()),
     });

@@ -3,6 +3,7 @@
 //! Every data-plane thread has one [`worker::Worker`]: its pods' listeners, its tunnels, its
 //! connections. Nothing on the path of a byte is shared with another thread.
 
+mod check;
 mod guarded;
 pub mod l4;
 pub mod l7;

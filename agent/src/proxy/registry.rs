@@ -18,7 +18,7 @@ use crate::{
     telemetry::Reason,
     transport::{
         copy::Supervision,
-        limits::{CONNECTIONS_MAX, HALF_CLOSED_IDLE_TIMEOUT, HEADER_TIMEOUT, IDLE_TIMEOUT},
+        limits::{CONNECTIONS_MAX, HALF_CLOSED_IDLE_TIMEOUT, HEADER_TIMEOUT},
     },
 };
 

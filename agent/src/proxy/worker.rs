@@ -20,7 +20,7 @@ use tokio::{
 use tracing::error;
 
 use super::{
-    l4, l7,
+    check, l4, l7,
     pods::LocalPod,
     registry::{Registered, Registry},
     services::{Services, Views},
@@ -148,6 +148,9 @@ impl Worker {
                 handshakes: Cell::new(0),
                 inbound_tunnels: Cell::new(0),
             });
+            if worker.shared.services.claim_checks() {
+                spawn_local(check::run(Rc::clone(&worker)));
+            }
             let wanted = Arc::clone(worker.views.hub());
             let mut sweeps = interval(Duration::from_secs(1));
             sweeps.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -242,6 +245,10 @@ impl Worker {
 
     pub(super) fn snapshot(&self) -> Arc<Snapshot> {
         self.shared.snapshot.load_full()
+    }
+
+    pub(super) fn pod(&self, id: CaptureId) -> Option<Rc<LocalPod>> {
+        self.pods.borrow().get(&id).cloned()
     }
 
     /// The captured pod of this node that has the address.

@@ -276,6 +276,11 @@ impl Breaker {
         (phase, Duration::from_nanos(self.since.load(Relaxed)))
     }
 
+    /// For how long it was opened last.
+    pub fn opened_for(&self) -> Duration {
+        self.lock().open_for
+    }
+
     /// Changes the errors in a row of the closed phase of that number, if it is still that one.
     fn set_errors(&self, epoch: u32, change: impl Fn(u32) -> u32) {
         let _ = self.word.fetch_update(AcqRel, Relaxed, |word| {

@@ -51,6 +51,11 @@ impl Health {
         changed
     }
 
+    /// As if it had never been checked. Says whether it was unhealthy.
+    pub fn forget(&self) -> bool {
+        self.state.swap(0, Ordering::Relaxed) & UNHEALTHY != 0
+    }
+
     pub fn is_unhealthy(&self) -> bool {
         self.state.load(Ordering::Relaxed) & UNHEALTHY != 0
     }

@@ -1,6 +1,6 @@
 //! A captured pod's application dialled.
 
-use std::{net::SocketAddr, os::fd::AsFd as _, rc::Rc, sync::Arc};
+use std::{net::SocketAddr, os::fd::AsFd as _, rc::Rc, sync::Arc, time::Duration};
 
 use bytes::BytesMut;
 use http::HeaderMap;
@@ -15,7 +15,7 @@ use crate::{
         names::ObjectName,
         protocol::Protocol,
         seams::Dialled,
-        service::{Endpoint, EndpointSet},
+        service::{Endpoint, EndpointSet, ServiceState},
         snapshot::Snapshot,
     },
     proxy::{
@@ -476,6 +476,9 @@ async fn connect(
         Some(view) => admit(view)?,
         None => None,
     };
+    if let Some(view) = destination.view() {
+        view.live.used.by(pod.id, view.hub.now());
+    }
     let timeout = destination.view().map(|view| view.connect_timeout());
     let mut tried = Vec::new();
     let mut last = None;
@@ -574,6 +577,37 @@ fn choose(
                     }
                 })
         }
+    }
+}
+
+/// A health check that is a connection.
+pub(in crate::proxy) async fn check(
+    worker: &Rc<Worker>,
+    pod: &Rc<LocalPod>,
+    service: &Arc<ServiceState>,
+    endpoint: Endpoint,
+    timeout: Duration,
+) -> bool {
+    let to = SocketAddr::new(endpoint.address, endpoint.port);
+    let workload = pod.workload();
+    let own = workload.pod.ips.iter().find(|ip| ip.is_ipv6() == to.is_ipv6());
+    let Some(own) = own else { return false };
+    let attempt = Attempt {
+        worker,
+        source: pod,
+        client: SocketAddr::new(*own, 0),
+        dialled: to,
+        service: Some(Arc::clone(service)),
+        endpoint,
+        timeout,
+    };
+    match endpoint::connect(&attempt).await.upstream {
+        Ok(Upstream::Local(local)) => {
+            local.record.finish(Reason::Ok, None);
+            true
+        }
+        Ok(Upstream::Tunnel(_) | Upstream::Plain(_)) => true,
+        Err(_) => false,
     }
 }
 

@@ -5,13 +5,14 @@ use std::{
     pin::Pin,
     rc::Rc,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 use hyper::body::{Body as _, Incoming};
 use thiserror::Error;
-use tokio::time::Sleep;
+use tokio::time::{Instant, Sleep, sleep};
 
 use crate::{
     proxy::services::{Inside, Trial},
@@ -129,12 +130,37 @@ pub(in crate::proxy) struct Answer {
     pub(super) received: Option<Rc<Received>>,
     /// When the whole answer must have been passed on, and what it means that it was not.
     pub(super) deadline: Option<(Pin<Box<Sleep>>, Reason)>,
+    /// `timeouts.idle`: how long nothing may come.
+    pub(super) idle: Option<Idle>,
     /// What the upstream's connection needs to know of the end.
     pub(super) keep: Keep,
     /// The destination's agent answered in the application's place.
     pub(super) failed: Option<Reason>,
     /// Whatever else is to be told of the end by being dropped.
     pub(super) guards: Guards,
+}
+
+/// Runs while nothing comes.
+pub(super) struct Idle {
+    limit: Duration,
+    since_last: Pin<Box<Sleep>>,
+}
+
+impl Idle {
+    pub(super) fn new(limit: Duration) -> Self {
+        Self {
+            limit,
+            since_last: Box::pin(sleep(limit)),
+        }
+    }
+
+    fn is_over(&mut self, nothing_came: bool, cx: &mut Context<'_>) -> bool {
+        if nothing_came {
+            return self.since_last.as_mut().poll(cx).is_ready();
+        }
+        self.since_last.as_mut().reset(Instant::now() + self.limit);
+        false
+    }
 }
 
 /// How the answer came, and is kept coming.
@@ -189,6 +215,13 @@ impl Answer {
             ready!(sleep.as_mut().poll(cx));
             let reason = *reason;
             self.end(reason, None);
+            self.body = Body::Empty;
+            return Poll::Ready(Some(Err(BodyError::TimedOut)));
+        }
+        if let Some(idle) = &mut self.idle
+            && idle.is_over(polled.is_pending(), cx)
+        {
+            self.end(Reason::IdleTimeout, None);
             self.body = Body::Empty;
             return Poll::Ready(Some(Err(BodyError::TimedOut)));
         }

@@ -93,7 +93,7 @@ impl Inbound {
         let mut record = self.begin(&request.head);
         // Authorization comes here.
         let guarded = &self.guarded;
-        let limited = guarded.guarded.limit_rate(&self.worker, &self.peers, Some(&request.head.headers)); // rateLimit
+        let limited = guarded.limit_rate(&self.worker, &self.peers, Some(&request.head.headers)); // rateLimit
         let admitted = match limited {
             Ok(()) => guarded.limit_concurrency(&self.worker, &self.peers).await, // concurrency
             Err(excess) => Err(excess),
@@ -204,6 +204,7 @@ fn answered(
         record: Some(record),
         received,
         deadline: None,
+        idle: None,
         keep: Keep::Lease(lease),
         guards,
         failed: None,

@@ -10,6 +10,7 @@
 mod answer;
 pub(in crate::proxy) mod balance;
 mod body;
+pub(in crate::proxy) mod check;
 pub(in crate::proxy) mod detect;
 mod expect;
 mod fallback;

@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::{
     answer::{self, Asker, Last, Refusal},
-    body::{Answer, Body, Guards, Keep, Received},
+    body::{Answer, Body, Guards, Idle, Keep, Received},
     mirror,
     outbound::Outbound,
     outgoing::{Outgoing, empty_head},
@@ -93,6 +93,8 @@ pub(super) struct Target {
 enum Outcome {
     /// Weir's own answer, which is no failure: a redirect, a preflight.
     Own(Response<Body>),
+    /// An earlier one of the service, which fails for this reason.
+    Stale(Response<Body>, Reason),
     Sent(Sent, Target, Option<Instant>),
 }
 
@@ -105,7 +107,8 @@ pub(super) async fn answer(
     // In a box: it is handed from phase to phase.
     let mut exchange = Box::new(Exchange::begin(cx, request.map(Body::of_request)));
     match exchange.run().await {
-        Ok(Outcome::Own(response)) => exchange.own(response, served),
+        Ok(Outcome::Own(response)) => exchange.own(response, None, served),
+        Ok(Outcome::Stale(response, why)) => exchange.own(response, Some(why), served),
         Ok(Outcome::Sent(sent, target, deadline)) => {
             exchange.answered(sent, &target, deadline, served, &turns)
         }
@@ -280,6 +283,13 @@ impl Exchange {
         ]
     }
 
+    /// `timeouts.idle`, where a policy says anything of it.
+    pub(super) fn idle_timeout(&self, target: &Target) -> Option<Duration> {
+        let policies = self.policies(target).into_iter().flatten();
+        let mut said = policies.filter_map(|policy| policy.timeouts.idle);
+        said.next().filter(|limit| !limit.is_zero())
+    }
+
     /// `timeouts.backendRequest` of the rule, else `retries.perTryTimeout`.
     pub(super) fn per_try_timeout(&self, retries: &Retries<'_>) -> Option<Duration> {
         let rules_own = self
@@ -313,7 +323,7 @@ impl Exchange {
     fn redirect_by(&self, redirect: &Redirect) -> Option<Response<Body>> {
         let origin = redirect::Origin {
             scheme: Scheme::Http,
-            authority: self.authority.as_ref().map_or("", Authority::as_str),
+            authority: self.authority(),
             port: self.cx.dialled.port(),
         };
         let prefix = self.entry.as_ref().and_then(matching::matched_prefix);
@@ -332,7 +342,11 @@ impl Exchange {
         self.redirect_by(backend.filters.redirect.as_ref()?)
     }
 
-    fn path_and_query(&self) -> &str {
+    pub(super) fn authority(&self) -> &str {
+        self.authority.as_ref().map_or("", Authority::as_str)
+    }
+
+    pub(super) fn path_and_query(&self) -> &str {
         self.request
             .head
             .uri
@@ -488,8 +502,8 @@ impl Exchange {
         let sent = retry::send(self, &target).await;
         let sent = match fallback {
             None => sent,
-            Some(fallback) => match fallback.judge(self, &target, sent) {
-                Judged::Stale(response) => return Ok(Outcome::Own(response)),
+            Some(fallback) => match fallback.judge(self, sent) {
+                Judged::Stale(response, why) => return Ok(Outcome::Stale(response, why)),
                 Judged::Sent(sent) => sent,
             },
         };
@@ -507,10 +521,16 @@ impl Exchange {
     }
 
     /// Weir's own answer, which ends the request well.
-    fn own(mut self: Box<Self>, mut response: Response<Body>, served: Served) -> Response<Body> {
+    fn own(
+        mut self: Box<Self>,
+        mut response: Response<Body>,
+        stale: Option<Reason>,
+        served: Served,
+    ) -> Response<Body> {
         self.modify_response(&mut response, None);
         self.record.response(response.status());
-        self.record.finish(Reason::Ok, None);
+        let detail = stale.map(|why| format!("stale: {why}").into());
+        self.record.finish(Reason::Ok, detail);
         drop(served);
         response
     }
@@ -551,6 +571,7 @@ impl Exchange {
             load,
             failed,
             trial,
+            storing,
             under_way,
         } = sent;
         self.modify_response(&mut response, target.backend);
@@ -565,6 +586,7 @@ impl Exchange {
             served: Some(served),
             trial,
             _under_way: under_way,
+            storing,
             ..Guards::default()
         };
         if let Some(mut upgraded) = becomes {
@@ -575,11 +597,13 @@ impl Exchange {
         }
         self.record.grpc_status_from(response.headers());
         let reason = self.timeout_reason(until);
+        let idle = self.idle_timeout(target);
         let (head, body) = response.into_parts();
         let answer = Answer {
             body,
             record: Some(self.record),
             received: self.received,
+            idle: idle.map(Idle::new),
             deadline: until.map(|until| (Box::pin(sleep_until(until)), reason)),
             keep,
             guards,

@@ -112,7 +112,11 @@ pub(super) async fn send(
         retried: 0,
     };
     if let Some(view) = &target.view {
-        view.live.budget.request(view.hub.now());
+        let now = view.hub.now();
+        view.live.budget.request(now);
+        if view.policy.health_check.is_some() {
+            view.live.used.by(exchange.cx.pod.id, now);
+        }
     }
     loop {
         let ended = going.attempt(exchange, target).await;
@@ -416,7 +420,7 @@ pub(in crate::proxy) fn is_endpoints_fault(reason: Reason) -> bool {
 }
 
 /// An answer that nobody will see: read to its end, so that its connection can be used again.
-fn discard(outcome: Result<Sent, Refusal>) {
+pub(super) fn discard(outcome: Result<Sent, Refusal>) {
     let Ok(sent) = outcome else { return };
     spawn_local(async move {
         let read = mirror::discard(sent.response.into_body());

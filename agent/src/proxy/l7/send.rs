@@ -10,6 +10,7 @@ use super::{
     answer::{REASON, Refusal},
     balance::InFlight,
     body::{Body, Keep},
+    fallback::Storing,
     inbound,
     outbound::Outbound,
     outgoing::Outgoing,
@@ -49,6 +50,8 @@ pub(super) struct Sent {
     pub(super) failed: Option<Reason>,
     /// Whether the answer was good shows at its end.
     pub(super) trial: Option<Trial>,
+    /// Kept, once it is whole, for when the service fails.
+    pub(super) storing: Option<Box<Storing>>,
     /// Counts it among the requests to its service.
     pub(super) under_way: Option<Inside>,
 }
@@ -115,6 +118,7 @@ pub(super) async fn to(
         failed: answered.failed,
         load,
         trial: None,
+        storing: None,
         under_way: None,
     })
 }

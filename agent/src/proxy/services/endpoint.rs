@@ -13,6 +13,7 @@ use http::StatusCode;
 use super::{Hub, View, gate::Gate};
 use crate::{
     model::{names::ObjectName, service::Endpoint, traffic_policy::HealthCheck},
+    proxy::check::Due,
     traffic::{
         breaker::{self, Breaker, Outcome, Pass, Phase, Readiness, Transition},
         health::Health,
@@ -26,6 +27,7 @@ pub(in crate::proxy) struct EndpointState {
     pub(super) health: Health,
     /// When the service got it.
     pub(super) since: Duration,
+    pub(in crate::proxy) due: Due,
     /// Requests that it works on, where the pod is of this node and its policy bounds them.
     pub(in crate::proxy) concurrency: Arc<Gate>,
     counts: Arc<Counts>,
@@ -55,9 +57,14 @@ impl EndpointState {
             breaker: Breaker::new(since),
             health: Health::default(),
             since,
+            due: Due::default(),
             concurrency: Arc::default(),
             counts: Arc::clone(counts),
         }
+    }
+
+    pub(in crate::proxy) fn endpoint(&self) -> Endpoint {
+        self.endpoint
     }
 
     /// The result of an active health check.

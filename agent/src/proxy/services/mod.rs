@@ -9,12 +9,16 @@ mod choose;
 mod endpoint;
 mod gate;
 mod report;
+mod stale;
 
 use std::{
     cell::RefCell,
     collections::{HashMap, VecDeque},
     fmt,
-    sync::{Arc, Mutex, PoisonError, atomic::Ordering::Relaxed},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
@@ -29,22 +33,23 @@ pub(in crate::proxy) use self::{
 use self::{
     choose::Choosing,
     endpoint::{Counts, Happened},
+    stale::Stale,
 };
 use crate::{
     model::{
         names::ObjectName,
         service::{Endpoint, EndpointSet, ServiceState},
         snapshot::Snapshot,
+        status::TRANSITIONS_KEPT_MAX,
         traffic_policy::{
             CONNECT_TIMEOUT, CONNECTIONS, CircuitBreaker, PENDING, Policy, REQUESTS, RateLimitBy,
         },
     },
+    proxy::check::Used,
     telemetry::Metrics,
     traffic::{budget::Budget, rate_limit::Limiter},
 };
 
-/// Changes of breakers that are remembered for `weir status`.
-const TRANSITIONS_MAX: usize = 256;
 
 /// All services that this agent has sent to, or guards pods of.
 pub struct Services {
@@ -52,6 +57,8 @@ pub struct Services {
     /// The place of the agent's node.
     node: Arc<str>,
     entries: Mutex<HashMap<ObjectName, Arc<View>>>,
+    /// A thread makes the health checks.
+    checker: AtomicBool,
 }
 
 /// What the states of all services share.
@@ -59,6 +66,7 @@ pub(in crate::proxy) struct Hub {
     started: Instant,
     pub(in crate::proxy) metrics: Arc<Metrics>,
     transitions: Mutex<VecDeque<Happened>>,
+    pub(in crate::proxy) stale: Stale,
     /// Somebody waits for a connection to a service that has as many as it may: idle ones of it
     /// are to be closed.
     pub(in crate::proxy) wanted: Notify,
@@ -72,7 +80,7 @@ impl Hub {
 
     fn remember(&self, happened: Happened) {
         let mut transitions = self.transitions.lock().unwrap_or_else(PoisonError::into_inner);
-        if transitions.len() >= TRANSITIONS_MAX {
+        if transitions.len() >= TRANSITIONS_KEPT_MAX {
             transitions.pop_front();
         }
         transitions.push_back(happened);
@@ -85,6 +93,7 @@ pub(in crate::proxy) struct Live {
     pub(in crate::proxy) budget: Budget,
     pub(in crate::proxy) connections: Arc<Gate>,
     pub(in crate::proxy) requests: Arc<Gate>,
+    pub(in crate::proxy) used: Used,
 }
 
 /// A service as it is configured now.
@@ -186,10 +195,12 @@ impl Services {
                 started: Instant::now(),
                 metrics,
                 transitions: Mutex::default(),
+                stale: Stale::default(),
                 wanted: Notify::new(),
             }),
             node,
             entries: Mutex::default(),
+            checker: AtomicBool::new(false),
         }
     }
 
@@ -231,6 +242,10 @@ impl Services {
                 }
             })
             .collect();
+        if before.is_some_and(|before| before.service.policy != service.policy) {
+            // What may be answered in its place may have changed.
+            self.hub.stale.flush_service(&service.service.name);
+        }
         let is_same = |before: &&View| before.policy.rate_limits == policy.rate_limits;
         let limiters = before.filter(is_same).map_or_else(
             || {
@@ -262,6 +277,21 @@ impl Services {
     fn sweep(&self, snapshot: &Snapshot) {
         let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
         entries.retain(|name, _| snapshot.service(name).is_some());
+    }
+
+    /// The services with health checks.
+    pub(in crate::proxy) fn checked(&self) -> Vec<Arc<View>> {
+        let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        let views = entries.values();
+        views
+            .filter(|view| view.policy.health_check.is_some())
+            .cloned()
+            .collect()
+    }
+
+    /// Whether the caller is to make the health checks: the first that asks.
+    pub(in crate::proxy) fn claim_checks(&self) -> bool {
+        !self.checker.swap(true, Relaxed)
     }
 
     fn views(&self) -> Vec<Arc<View>> {

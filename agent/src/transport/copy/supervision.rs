@@ -5,9 +5,10 @@ use std::{
     future::poll_fn,
     rc::Rc,
     task::{Context, Poll, Waker},
+    time::Duration,
 };
 
-use crate::telemetry::Reason;
+use crate::{telemetry::Reason, transport::limits::IDLE_TIMEOUT};
 
 /// What others may do to a connection while it is copied, and what they see of it.
 ///
