@@ -17,6 +17,7 @@ pub mod mirror;
 pub mod modify;
 pub mod normalize;
 mod random;
+pub mod rate_limit;
 pub mod redirect;
 pub mod request;
 pub mod rewrite;
