@@ -8,8 +8,10 @@ pub mod balance;
 pub mod breaker;
 pub mod budget;
 pub mod cors;
+pub mod deadline;
 pub mod detect;
 pub mod explain;
+pub mod fault;
 pub mod form;
 pub mod hop;
 pub mod matching;
@@ -20,6 +22,7 @@ mod random;
 pub mod rate_limit;
 pub mod redirect;
 pub mod request;
+pub mod retry;
 pub mod rewrite;
 pub mod split;
 #[cfg(test)]
