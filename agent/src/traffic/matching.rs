@@ -145,7 +145,7 @@ fn text_matches(wanted: &TextMatch, text: &str) -> bool {
     }
 }
 
-fn header_matches(wanted: &TextMatch, name: &HeaderName, headers: &HeaderMap) -> bool {
+pub(super) fn header_matches(wanted: &TextMatch, name: &HeaderName, headers: &HeaderMap) -> bool {
     header_value(name, headers).is_some_and(|value| match wanted {
         TextMatch::Exact(exact) => *exact.as_bytes() == *value,
         TextMatch::Regex(pattern) => {
