@@ -8,6 +8,7 @@ pub mod balance;
 pub mod cors;
 pub mod detect;
 pub mod explain;
+pub mod fallback;
 pub mod form;
 mod hash;
 pub mod health;
