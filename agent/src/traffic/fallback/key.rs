@@ -30,7 +30,10 @@ impl Key {
 
 /// The values that a request has of the headers that `Vary` names (RFC 9111 §4.1).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Variant(Box<[(HeaderName, Option<Box<[u8]>>)]>);
+pub(super) struct Variant(Box<[(HeaderName, Value)]>);
+
+/// `None`: there is no such header.
+type Value = Option<Box<[u8]>>;
 
 impl Variant {
     pub(super) fn of(vary: &[HeaderName], request: &HeaderMap) -> Self {
@@ -51,8 +54,8 @@ impl Variant {
     }
 }
 
-/// Several lines are one list (RFC 9110 §5.3); `None` where there is none.
-fn value(request: &HeaderMap, name: &HeaderName) -> Option<Box<[u8]>> {
+/// Several lines are one list (RFC 9110 §5.3).
+fn value(request: &HeaderMap, name: &HeaderName) -> Value {
     let lines: Vec<&[u8]> = request
         .get_all(name)
         .iter()
