@@ -87,7 +87,10 @@ pub fn run(settings: &AgentSettings) -> Result<(), AppError> {
         .read_capture_verdicts_from(Box::new(move || verdicts.read()));
 
     let snapshot = Arc::new(ArcSwap::from_pointee(Snapshot::default()));
-    let services = Services::new(Arc::clone(telemetry.metrics()), settings.node.as_str().into());
+    let services = Services::new(
+        Arc::clone(telemetry.metrics()),
+        settings.node.as_str().into(),
+    );
     let services = Arc::new(services);
     let observed = Arc::clone(&services);
     telemetry

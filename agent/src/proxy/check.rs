@@ -153,7 +153,9 @@ async fn one(worker: &Rc<Worker>, pod: &Rc<LocalPod>, view: &View, state: &Endpo
     let address = std::net::SocketAddr::new(endpoint.address, endpoint.port);
     let service = &view.service.service.name;
     match state.checked(ok, check) {
-        Some(true) => tracing::info!(%service, endpoint = %address, "passes its health checks again"),
+        Some(true) => {
+            tracing::info!(%service, endpoint = %address, "passes its health checks again")
+        }
         Some(false) => tracing::warn!(%service, endpoint = %address, "fails its health checks"),
         None => {}
     }

@@ -89,7 +89,10 @@ impl Guarded {
                     RateLimitBy::All => (0, "all"),
                     RateLimitBy::Identity => {
                         let caller = peers.source_principal.as_ref();
-                        (KEYS.hash_one(caller.map(|caller| caller.as_str())), "identity")
+                        (
+                            KEYS.hash_one(caller.map(|caller| caller.as_str())),
+                            "identity",
+                        )
                     }
                     RateLimitBy::Header(name) => {
                         let value = headers.and_then(|headers| headers.get(name));

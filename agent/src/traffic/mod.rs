@@ -11,6 +11,7 @@ pub mod cors;
 pub mod deadline;
 pub mod detect;
 pub mod explain;
+pub mod fallback;
 pub mod fault;
 pub mod form;
 mod hash;

@@ -136,7 +136,10 @@ impl Attempt<'_> {
         let limited = Guarded::default().limit_rate(self.worker, record.info(), None);
         if limited.is_err() {
             record.finish(Reason::RateLimited, None);
-            return Err(Failure::new(Reason::RateLimited, "more than the rate limit"));
+            return Err(Failure::new(
+                Reason::RateLimited,
+                "more than the rate limit",
+            ));
         }
         match dial(&*pod.net, self.to(), Some(self.client), self.timeout).await {
             Ok(stream) => {

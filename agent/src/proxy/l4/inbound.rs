@@ -9,13 +9,13 @@ use super::{Accepted, answer_probe, tunnel};
 use crate::{
     model::{limits::HBONE_PORT, protocol::Protocol},
     proxy::{
+        guarded::Guarded,
         l7::{
             self,
             detect::{self, First},
             inbound::Inbound,
             wire::{Speaks, Stream, Wire},
         },
-        guarded::Guarded,
         pods::LocalPod,
         registry::Registered,
         worker::Worker,

@@ -590,7 +590,11 @@ pub(in crate::proxy) async fn check(
 ) -> bool {
     let to = SocketAddr::new(endpoint.address, endpoint.port);
     let workload = pod.workload();
-    let own = workload.pod.ips.iter().find(|ip| ip.is_ipv6() == to.is_ipv6());
+    let own = workload
+        .pod
+        .ips
+        .iter()
+        .find(|ip| ip.is_ipv6() == to.is_ipv6());
     let Some(own) = own else { return false };
     let attempt = Attempt {
         worker,

@@ -5,7 +5,9 @@ use std::{borrow::Cow, time::Duration};
 use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 
 use super::body::{Body, Received};
-use crate::{model::traffic_policy::AbortWith, proxy::guarded::Excess, telemetry::Reason, traffic::fault};
+use crate::{
+    model::traffic_policy::AbortWith, proxy::guarded::Excess, telemetry::Reason, traffic::fault,
+};
 
 /// Why Weir answered in the application's place. Never passed on from an application.
 pub(super) const REASON: HeaderName = HeaderName::from_static("x-weir-reason");

@@ -9,10 +9,7 @@ use std::{
 use foldhash::fast::RandomState;
 use tokio::time::Instant;
 
-use crate::{
-    model::service::Endpoint,
-    traffic::balance::ewma::Ewma,
-};
+use crate::{model::service::Endpoint, traffic::balance::ewma::Ewma};
 
 /// Endpoints whose load a thread remembers; past it those without requests are forgotten.
 const LOADS_MAX: usize = 16_384;

@@ -238,7 +238,9 @@ impl Answer {
                 if let Some(record) = &mut self.record {
                     note(record, &frame);
                 }
-                if let (Some(trailers), Some(trial)) = (frame.trailers_ref(), &mut self.guards.trial) {
+                if let (Some(trailers), Some(trial)) =
+                    (frame.trailers_ref(), &mut self.guards.trial)
+                {
                     trial.note_grpc_status(send::grpc_status(trailers));
                 }
                 if let Some(storing) = &mut self.guards.storing

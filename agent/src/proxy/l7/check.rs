@@ -88,12 +88,7 @@ pub(in crate::proxy) async fn grpc(
     ok && is_serving(&answer)
 }
 
-fn head(
-    worker: &Worker,
-    service: &ServiceState,
-    method: Method,
-    path: &str,
-) -> Option<Parts> {
+fn head(worker: &Worker, service: &ServiceState, method: Method, path: &str) -> Option<Parts> {
     let mut head = empty_head();
     head.method = method;
     head.uri = path.parse::<Uri>().ok()?;
@@ -113,7 +108,13 @@ async fn send(
     (head, body): (Parts, Body),
 ) -> Option<Sent> {
     let to = SocketAddr::new(endpoint.address, endpoint.port);
-    let own = pod.workload().pod.ips.iter().copied().find(|ip| ip.is_ipv6() == to.is_ipv6());
+    let own = pod
+        .workload()
+        .pod
+        .ips
+        .iter()
+        .copied()
+        .find(|ip| ip.is_ipv6() == to.is_ipv6());
     let client = SocketAddr::new(own?, 0);
     let cx = Outbound::new(Rc::clone(worker), Rc::clone(pod), client, to, None);
     let mut exchange = Exchange::mirrored(Rc::new(cx), head, body);

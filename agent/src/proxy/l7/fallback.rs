@@ -47,7 +47,11 @@ impl Fallback {
     /// `None` where no policy asks for it.
     pub(super) fn of(exchange: &mut Exchange, target: &Target) -> Option<Self> {
         let of = |policy: &Policy| policy.fallback.clone();
-        let settings = exchange.policies(target).into_iter().flatten().find_map(of)?;
+        let settings = exchange
+            .policies(target)
+            .into_iter()
+            .flatten()
+            .find_map(of)?;
         let view = Arc::clone(target.view.as_ref()?);
         let head = &exchange.request.head;
         let changes = !matches!(
@@ -94,7 +98,10 @@ impl Fallback {
         if is_failure(status) {
             let request = &exchange.request.head.headers;
             let limit = self.settings.stale_if_error;
-            return match hub.stale.get(&self.pod, &self.key, request, (hub.now(), limit)) {
+            return match hub
+                .stale
+                .get(&self.pod, &self.key, request, (hub.now(), limit))
+            {
                 Some(answer) => {
                     hub.metrics.stale_answer();
                     retry::discard(outcome.map(|(sent, _)| sent));
@@ -182,6 +189,8 @@ impl Storing {
         };
         let now = self.hub.now();
         let kept = (self.storable, answer);
-        self.hub.stale.put(&owner, self.key, &self.request, kept, now);
+        self.hub
+            .stale
+            .put(&owner, self.key, &self.request, kept, now);
     }
 }

@@ -22,12 +22,7 @@ use super::{
     upstream::{self, By, Upstream},
 };
 use crate::{
-    proxy::{
-        guarded::Guarded,
-        pods::LocalPod,
-        services::View,
-        worker::Worker,
-    },
+    proxy::{guarded::Guarded, pods::LocalPod, services::View, worker::Worker},
     telemetry::{ConnectionInfo, Reason, Reporter, RequestInfo, RequestProtocol, RequestRecord},
 };
 

@@ -96,7 +96,9 @@ async fn mirror_one(cx: &Rc<Outbound>, head: Parts, body: Body, mirror: Mirror) 
     let resolved = backend::resolve(&exchange.snapshot, &mirror.backend)
         .map(|resolved| Target::of(resolved, &cx.worker, &exchange.snapshot));
     let outcome = match resolved {
-        Ok(target) => retry::send(&mut exchange, &target).await.map(|(sent, _)| sent),
+        Ok(target) => retry::send(&mut exchange, &target)
+            .await
+            .map(|(sent, _)| sent),
         Err(error) => Err(error.into()),
     };
     exchange.mirror_ended(outcome).await;

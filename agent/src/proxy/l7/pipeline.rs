@@ -16,13 +16,11 @@ use tokio::time::{Instant, sleep_until};
 use super::{
     answer::{self, Asker, Last, Refusal},
     body::{Answer, Body, Guards, Idle, Keep, Received},
-    mirror,
+    fallback::{Fallback, Judged},
+    fault, mirror,
     outbound::Outbound,
     outgoing::{Outgoing, empty_head},
-    semantics,
-    fallback::{Fallback, Judged},
-    fault,
-    retry,
+    retry, semantics,
     send::Sent,
     serve::{Served, Turns},
 };
@@ -263,8 +261,15 @@ impl Exchange {
     fn start_the_clock(&mut self, target: &Target) {
         let rules_own = self.rule().and_then(|rule| rule.rule().timeouts.request);
         let policies = self.policies(target);
-        let of_policies = || policies.into_iter().flatten().find_map(|p| p.timeouts.request);
-        let limit = rules_own.or_else(of_policies).filter(|limit| !limit.is_zero());
+        let of_policies = || {
+            policies
+                .into_iter()
+                .flatten()
+                .find_map(|p| p.timeouts.request)
+        };
+        let limit = rules_own
+            .or_else(of_policies)
+            .filter(|limit| !limit.is_zero());
         let asked = self
             .grpc
             .then(|| deadline::of_grpc(&self.request.head.headers))
@@ -628,12 +633,7 @@ impl Exchange {
         }
     }
 
-    fn keep_session(
-        &self,
-        response: &mut Response<Body>,
-        target: &Target,
-        endpoint: Endpoint,
-    ) {
+    fn keep_session(&self, response: &mut Response<Body>, target: &Target, endpoint: Endpoint) {
         let Some(rule) = self.rule().map(|rule| rule.rule()) else {
             return;
         };

@@ -422,12 +422,10 @@ impl Pool {
             !idle.is_empty()
         });
         self.0.http2.borrow_mut().retain(|_, shared| {
-            shared
-                .connections
-                .retain(|c| {
-                    let idle = c.streams.get() == 0;
-                    !idle || fresh(c.idle_since.get()) && !c.uses.borrow().is_used_up()
-                });
+            shared.connections.retain(|c| {
+                let idle = c.streams.get() == 0;
+                !idle || fresh(c.idle_since.get()) && !c.uses.borrow().is_used_up()
+            });
             !shared.connections.is_empty() || shared.dialling.is_some()
         });
     }
@@ -564,7 +562,9 @@ impl Lease {
         }
         let awaited = {
             let waiting = pool.waiting.borrow();
-            waiting.get(&lease.key).map(|awaited| Rc::clone(&awaited.freed))
+            waiting
+                .get(&lease.key)
+                .map(|awaited| Rc::clone(&awaited.freed))
         };
         if awaited.is_none() && lease.uses.is_wanted() {
             // Another thread, or another way to the service, needs its place.

@@ -140,7 +140,10 @@ fn admit(view: &Arc<View>) -> Result<Inside, Refusal> {
     let max = view.bounds().requests;
     view.live.requests.try_enter(max).ok_or_else(|| {
         view.hub.metrics.pool_overflow(PoolLimit::Requests);
-        let detail = format!("{max} requests are under way to {}", view.service.service.name);
+        let detail = format!(
+            "{max} requests are under way to {}",
+            view.service.service.name
+        );
         Refusal::new(Reason::PoolFull, detail)
     })
 }

@@ -164,7 +164,8 @@ impl Upstream<'_> {
         view.hub.wanted.notify_waiters();
         loop {
             // Listens first: what is freed between a look and the wait must be heard.
-            let (mut here, mut anywhere) = (pin!(freed.notified()), pin!(connections.somebody_leaves()));
+            let (mut here, mut anywhere) =
+                (pin!(freed.notified()), pin!(connections.somebody_leaves()));
             here.as_mut().enable();
             anywhere.as_mut().enable();
             if let Some(lease) = upstreams.take(&self.key, self.version) {
@@ -187,7 +188,9 @@ impl Upstream<'_> {
     }
 
     async fn dial(&mut self) -> Result<Stream, Unreachable> {
-        let limit = self.view.map_or(CONNECT_TIMEOUT, |view| view.connect_timeout());
+        let limit = self
+            .view
+            .map_or(CONNECT_TIMEOUT, |view| view.connect_timeout());
         match &self.by {
             // The tunnel's own limits are longer: they tell what is wrong with it.
             By::Tunnel { .. } if limit != CONNECT_TIMEOUT => {

@@ -1,11 +1,12 @@
 //! Which endpoint of a service gets a request or a connection.
 
-use std::{ops::Range, sync::{Arc, OnceLock}, time::Duration};
-
-use super::{
-    EndpointState, Set, Trial, View,
-    endpoint::Fitness,
+use std::{
+    ops::Range,
+    sync::{Arc, OnceLock},
+    time::Duration,
 };
+
+use super::{EndpointState, Set, Trial, View, endpoint::Fitness};
 use crate::{
     model::{
         service::{Endpoint, EndpointSet, Place, ServiceState, WEIGHT},
@@ -89,10 +90,17 @@ impl Choosing {
             node,
             zone: zone.map(|zone| &**zone),
         };
-        let wanted = if node_only { Locality::PreferNode } else { locality };
+        let wanted = if node_only {
+            Locality::PreferNode
+        } else {
+            locality
+        };
         let tiers = (wanted != Locality::None).then(|| {
             let elsewhere = vec![Tier::Rest; of.endpoints.len()];
-            let of_places = of.places.iter().map(|place| locality::tier(wanted, near, place));
+            let of_places = of
+                .places
+                .iter()
+                .map(|place| locality::tier(wanted, near, place));
             match of.places.is_empty() {
                 true => elsewhere,
                 false => of_places.collect(),
@@ -104,7 +112,11 @@ impl Choosing {
         let heaviest = of.places.iter().map(weight).fold(0.0, f64::max);
         let ramps_until = match balancer.slow_start {
             Duration::ZERO => Duration::ZERO,
-            window => states.iter().map(|state| state.since + window).max().unwrap_or_default(),
+            window => states
+                .iter()
+                .map(|state| state.since + window)
+                .max()
+                .unwrap_or_default(),
         };
         Self {
             algorithm: balancer.algorithm,
@@ -184,7 +196,9 @@ impl View {
                 return Ok((set.states[index].endpoint, trial));
             }
         }
-        Err(Unfit::Tripped { retry_in: Duration::ZERO })
+        Err(Unfit::Tripped {
+            retry_in: Duration::ZERO,
+        })
     }
 }
 
@@ -336,13 +350,20 @@ impl Choice<'_> {
     /// The first of the table's order that is a candidate.
     fn by_hash(&self, hash: u64, len: usize, at: &impl Fn(usize) -> usize) -> Option<usize> {
         let usable = &self.usable;
-        let table = self.set.choosing.table(self.set, self.wanted.ipv6, usable)?;
+        let table = self
+            .set
+            .choosing
+            .table(self.set, self.wanted.ipv6, usable)?;
         // Candidates are in the order of the set.
         let is_candidate = |index: &usize| {
             let (mut from, mut to) = (0, len);
             while from < to {
                 let middle = (from + to) / 2;
-                if at(middle) < *index { from = middle + 1 } else { to = middle }
+                if at(middle) < *index {
+                    from = middle + 1
+                } else {
+                    to = middle
+                }
             }
             from < len && at(from) == *index
         };

@@ -25,15 +25,15 @@ use std::{
 use foldhash::fast::RandomState;
 use tokio::{sync::Notify, time::Instant};
 
-pub(in crate::proxy) use self::{
-    choose::{Unfit, Wanted},
-    endpoint::{EndpointState, Trial},
-    gate::{Gate, Inside, QueueFull},
-};
 use self::{
     choose::Choosing,
     endpoint::{Counts, Happened},
     stale::Stale,
+};
+pub(in crate::proxy) use self::{
+    choose::{Unfit, Wanted},
+    endpoint::{EndpointState, Trial},
+    gate::{Gate, Inside, QueueFull},
 };
 use crate::{
     model::{
@@ -49,7 +49,6 @@ use crate::{
     telemetry::Metrics,
     traffic::{budget::Budget, rate_limit::Limiter},
 };
-
 
 /// All services that this agent has sent to, or guards pods of.
 pub struct Services {
@@ -79,7 +78,10 @@ impl Hub {
     }
 
     fn remember(&self, happened: Happened) {
-        let mut transitions = self.transitions.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut transitions = self
+            .transitions
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         if transitions.len() >= TRANSITIONS_KEPT_MAX {
             transitions.pop_front();
         }
@@ -141,7 +143,11 @@ impl View {
 
     /// `timeouts.connect`; zero is no limit of its own.
     pub(in crate::proxy) fn connect_timeout(&self) -> Duration {
-        let limit = self.policy.timeouts.connect.filter(|limit| !limit.is_zero());
+        let limit = self
+            .policy
+            .timeouts
+            .connect
+            .filter(|limit| !limit.is_zero());
         limit.unwrap_or(CONNECT_TIMEOUT)
     }
 
@@ -180,7 +186,8 @@ impl View {
     fn set_of_port(&self, name: &str) -> Option<&Set> {
         let ports = self.service.service.ports.iter();
         let mut sets = ports.zip(&self.sets);
-        sets.find(|(port, _)| &*port.name == name).map(|(_, set)| set)
+        sets.find(|(port, _)| &*port.name == name)
+            .map(|(_, set)| set)
     }
 
     fn is_of(&self, service: &Arc<ServiceState>, zone: Option<&Arc<str>>) -> bool {
@@ -359,12 +366,10 @@ impl Views {
 
     /// Once a second.
     pub(in crate::proxy) fn sweep(&self, snapshot: &Snapshot) {
-        self.known
-            .borrow_mut()
-            .retain(|name, view| {
-                let service = snapshot.service(name);
-                service.is_some_and(|service| Arc::ptr_eq(service, &view.service))
-            });
+        self.known.borrow_mut().retain(|name, view| {
+            let service = snapshot.service(name);
+            service.is_some_and(|service| Arc::ptr_eq(service, &view.service))
+        });
         self.services.sweep(snapshot);
     }
 }

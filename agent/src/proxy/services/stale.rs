@@ -29,7 +29,9 @@ pub(in crate::proxy) struct Stale {
 impl Default for Stale {
     fn default() -> Self {
         Self {
-            shards: std::array::from_fn(|_| Mutex::new(Store::new(FALLBACK_NODE_BYTES_MAX / SHARDS))),
+            shards: std::array::from_fn(|_| {
+                Mutex::new(Store::new(FALLBACK_NODE_BYTES_MAX / SHARDS))
+            }),
             hasher: RandomState::new(),
         }
     }
@@ -38,7 +40,9 @@ impl Default for Stale {
 impl Stale {
     fn shard(&self, pod: &str) -> MutexGuard<'_, Store> {
         let at = self.hasher.hash_one(pod) as usize % SHARDS;
-        self.shards[at].lock().unwrap_or_else(PoisonError::into_inner)
+        self.shards[at]
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     fn all(&self) -> impl Iterator<Item = MutexGuard<'_, Store>> {
@@ -73,7 +77,8 @@ impl Stale {
     }
 
     pub(in crate::proxy) fn flush_service(&self, service: &ObjectName) {
-        self.all().for_each(|mut store| store.flush_service(service));
+        self.all()
+            .for_each(|mut store| store.flush_service(service));
     }
 
     pub(in crate::proxy) fn flush_pod(&self, pod: &str) {

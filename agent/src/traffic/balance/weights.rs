@@ -42,7 +42,12 @@ impl<F: Fn(usize) -> f64> Weights<F> {
 
     /// Zero for what is below it, or no number.
     pub fn of(&self, index: usize) -> f64 {
-        (self.of)(index).max(0.0).min(f64::MAX)
+        let weight = (self.of)(index);
+        if weight > 0.0 {
+            weight.min(f64::MAX)
+        } else {
+            0.0
+        }
     }
 
     /// One by chance in proportion to its weight; `None` where none has any.
