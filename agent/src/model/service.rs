@@ -92,7 +92,7 @@ pub struct EndpointSet {
 pub struct Place {
     pub node: Option<Arc<str>>,
     pub zone: Option<Arc<str>>,
-    /// `weir.dev/weight` of the pod, 0 to [`WEIGHT_MAX`]; `None`: [`WEIGHT`].
+    /// `weir.dev/weight` of the pod of the service's own namespace that has the address, 0 to [`WEIGHT_MAX`]; `None`: [`WEIGHT`].
     pub weight: Option<u16>,
 }
 
@@ -118,6 +118,12 @@ impl ServiceState {
 }
 
 impl ServiceState {
+    /// Whether its policy limits what reaches its pods.
+    pub fn is_limited(&self) -> bool {
+        let policy = self.policy.as_ref();
+        policy.is_some_and(|policy| !policy.rate_limits.is_empty() || policy.concurrency.is_some())
+    }
+
     /// What is said of the protocol that endpoints speak at `port` of their own.
     pub fn protocol_at(&self, port: u16) -> Protocol {
         let mut ports = self.service.ports.iter().zip(&self.endpoints);

@@ -100,11 +100,11 @@ fn nodes() {
     }
     // It has no namespace, whatever its author says.
     let Ok(Manifest::Object(key, _)) =
-        parse("{apiVersion: v1, kind: Node, metadata: {name: n, namespace: a}}")
+        parse("{apiVersion: v1, kind: Node, metadata: {name: n1, namespace: a}}")
     else {
         panic!()
     };
-    assert_eq!(key.name.to_string(), "n");
+    assert_eq!(key.name.to_string(), "n1");
 }
 
 #[test]
