@@ -33,9 +33,8 @@ use crate::{
         fold::Fold,
         seams::{Clock, Source as _, SystemClock},
         snapshot::Snapshot,
-        status::ServicesStatus,
     },
-    proxy::Shared,
+    proxy::{Services, Shared},
     settings::AgentSettings,
     sources::files::FolderSource,
     telemetry::{

@@ -240,6 +240,7 @@ impl Worker {
             .retain(|_, other| !Rc::ptr_eq(other, &pod));
         self.pool.retire_source(&pod.workload().pod.uid);
         self.upstreams.retire(id);
+        self.views.hub().stale.flush_pod(&pod.workload().pod.uid);
         Some(pod)
     }
 

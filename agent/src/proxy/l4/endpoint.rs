@@ -24,7 +24,6 @@ use crate::{
             client::{Connect, OpenTunnel, TunnelError},
             forwarded::Forwarded,
         },
-        limits::CONNECT_TIMEOUT,
     },
 };
 

@@ -83,7 +83,7 @@ pub(super) struct Target {
     /// The endpoint that the client's session is with.
     pub(super) pinned: Option<Endpoint>,
     /// Into the rule's backends.
-    backend: Option<usize>,
+    pub(super) backend: Option<usize>,
 }
 
 /// What a request came to. Made once and looked at once: a box would cost more than its size.

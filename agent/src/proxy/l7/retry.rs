@@ -1,8 +1,8 @@
 //! Sending a request until an endpoint answers it well, as long as its policy allows.
 
-use std::{rc::Rc, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
-use http::{HeaderName, Method};
+use http::Method;
 use tokio::{
     task::spawn_local,
     time::{Instant, sleep, timeout, timeout_at},
@@ -95,11 +95,8 @@ pub(super) async fn send(
     if target.http2 {
         exchange.request.version = Version::Http2;
     }
-    let refusable = retries.on.refused_stream && exchange.request.version == Version::Http2;
-    if retries.attempts > 0
-        && exchange.request.becomes.is_none()
-        && (retries.needs_replay() || refusable)
-    {
+    let http2 = exchange.request.version == Version::Http2;
+    if exchange.request.becomes.is_none() && retries.needs_replay(http2) {
         exchange.request.keep(retries.buffer_bytes);
     }
     let mut going = Going {
@@ -261,7 +258,7 @@ impl Going<'_> {
         let tried = match &outcome {
             Ok(sent) => Some(Tried::Answered {
                 status: sent.response.status(),
-                grpc: sent.grpc_status(),
+                grpc: sent.grpc_status().map(u32::from),
             }),
             Err(refusal) => tried_of(refusal, exchange.request.is_unsent()),
         };
@@ -289,7 +286,7 @@ impl Going<'_> {
             self.failovers += 1;
             return Some(Duration::ZERO);
         }
-        if !self.retries.again(tried, &self.method, exchange.grpc) {
+        if !self.retries.again(*tried, &self.method, exchange.grpc) {
             return None;
         }
         let metrics = &exchange.cx.worker.metrics;
@@ -360,7 +357,7 @@ impl Going<'_> {
         exchange.request.is_settled();
         if self.retried > 0 {
             let good = match &ended.tried {
-                Some(tried) => !self.retries.again(tried, &self.method, exchange.grpc),
+                Some(tried) => !self.retries.again(*tried, &self.method, exchange.grpc),
                 None => false,
             };
             exchange.cx.worker.metrics.retry(match good {

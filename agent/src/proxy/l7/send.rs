@@ -305,7 +305,7 @@ impl Sending<'_> {
 }
 
 /// Why the destination's agent answered, where it did. Others who say so are not believed.
-fn reason_of(headers: &mut http::HeaderMap, believed: bool) -> Option<Reason> {
+fn reason_of(headers: &mut HeaderMap, believed: bool) -> Option<Reason> {
     if !believed {
         headers.remove(REASON);
         return None;

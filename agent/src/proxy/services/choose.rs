@@ -50,7 +50,6 @@ pub(in crate::proxy) enum Unfit {
 /// What is worked out once for a set of endpoints.
 pub(super) struct Choosing {
     algorithm: Algorithm,
-    pub(super) hash_on: Option<HashOn>,
     /// In the order of the endpoints; `None`: all are alike.
     weights: Option<Vec<f64>>,
     /// No weight is above it.
@@ -120,7 +119,6 @@ impl Choosing {
         };
         Self {
             algorithm: balancer.algorithm,
-            hash_on: balancer.hash_on,
             weights: (weights.len() > 1).then(|| of.places.iter().map(weight).collect()),
             heaviest: if weights.len() > 1 { heaviest } else { 1.0 },
             slow_start: balancer.slow_start,

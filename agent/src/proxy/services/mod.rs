@@ -33,7 +33,7 @@ use self::{
 pub(in crate::proxy) use self::{
     choose::{Unfit, Wanted},
     endpoint::{EndpointState, Trial},
-    gate::{Gate, Inside, QueueFull},
+    gate::{Gate, Inside},
 };
 use crate::{
     model::{
