@@ -23,10 +23,21 @@ use std::{
     time::Duration,
 };
 
+<<<<<<< HEAD
 use http::StatusCode;
 
 use super::window::{Counts, SLOTS, Window};
+=======
+use super::{
+    nanos::nanos,
+    window::{Counts, SLOTS, Window},
+};
+>>>>>>> 0d3856009cbbaf6a1b4f0f6f1dda442bc2437b63
 use crate::model::traffic_policy::CircuitBreaker;
+
+mod word;
+
+use word::{EPOCHS, Word};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
@@ -133,19 +144,6 @@ struct Recovery {
     /// End of the first probe that succeeded.
     succeeding_since: Option<Duration>,
 }
-
-/// Phase, number of the phase and errors in a row, packed: what belongs to a phase that is over
-/// cannot change the next one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Word {
-    phase: Phase,
-    /// Modulo [`EPOCHS`].
-    epoch: u32,
-    /// Of the closed phase, up to the policy's `consecutiveErrors`.
-    errors: u32,
-}
-
-const EPOCHS: u32 = 1 << 30;
 
 impl Breaker {
     /// A closed one.
@@ -445,37 +443,9 @@ pub fn may_open(total: usize, open: usize, max_ejected_percent: u8, spare_last: 
     open * 100 <= total * u128::from(max_ejected_percent) && !(spare_last && open >= total)
 }
 
-impl Word {
-    fn pack(self) -> u64 {
-        let phase = match self.phase {
-            Phase::Closed => 0,
-            Phase::Open => 1,
-            Phase::HalfOpen => 2,
-        };
-        phase << 62 | u64::from(self.epoch) << 32 | u64::from(self.errors)
-    }
-
-    fn unpack(word: u64) -> Self {
-        Self {
-            phase: match word >> 62 {
-                0 => Phase::Closed,
-                1 => Phase::Open,
-                _ => Phase::HalfOpen,
-            },
-            epoch: (word >> 32) as u32 % EPOCHS,
-            errors: word as u32,
-        }
-    }
-}
-
 /// Number of the window's present slot.
 fn slot(policy: &CircuitBreaker, now: Duration) -> u64 {
     nanos(now) / (nanos(policy.window) / SLOTS).max(1)
-}
-
-/// Enough for five centuries.
-fn nanos(time: Duration) -> u64 {
-    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

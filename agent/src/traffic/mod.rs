@@ -20,6 +20,7 @@ pub mod hop;
 pub mod matching;
 pub mod mirror;
 pub mod modify;
+mod nanos;
 pub mod normalize;
 mod random;
 pub mod rate_limit;

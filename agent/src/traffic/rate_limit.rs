@@ -13,7 +13,10 @@ use std::{
     time::Duration,
 };
 
-use super::token_bucket::{TokenBucket, admit, interval_nanos, nanos};
+use super::{
+    nanos::nanos,
+    token_bucket::{TokenBucket, admit, interval_nanos},
+};
 use crate::model::traffic_policy::{RateLimit, RateLimitBy};
 
 /// Callers of one limit whose buckets are not full: 128 KiB, from the first of them on.

@@ -7,7 +7,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use http::{HeaderMap, Method, StatusCode, header::RETRY_AFTER};
 
-use super::random::below;
+use super::{nanos::nanos, random::below};
 use crate::model::traffic_policy::{
     RETRY_ATTEMPTS, RETRY_BACKOFF_BASE, RETRY_BACKOFF_MAX, RETRY_BUDGET_MIN_PER_SECOND,
     RETRY_BUDGET_PERCENT, RETRY_BUFFER_BYTES, RetryOn, RetryPolicy,
@@ -101,7 +101,7 @@ impl<'p> Retries<'p> {
             .checked_shl(retry.saturating_sub(1))
             .unwrap_or(u32::MAX);
         let longest = self.backoff_base.saturating_mul(doublings);
-        let longest = u64::try_from(longest.min(self.backoff_max).as_nanos()).unwrap_or(u64::MAX);
+        let longest = nanos(longest.min(self.backoff_max));
         Duration::from_nanos(below(random, longest.saturating_add(1)))
     }
 

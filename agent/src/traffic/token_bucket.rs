@@ -9,6 +9,8 @@ use std::{
     time::Duration,
 };
 
+use super::nanos::nanos;
+
 /// One bucket, full at first. Its limit is passed along, so that it may change. Times are since any
 /// start that is one for all threads.
 #[derive(Debug, Default)]
@@ -64,11 +66,6 @@ pub(super) fn admit(ahead: u64, interval: u64, burst: u64) -> Result<u64, u64> {
 /// In which a token comes; `None`: none ever does.
 pub(super) fn interval_nanos(requests: u32, per: Duration) -> Option<u64> {
     (requests > 0).then(|| nanos(per).div_ceil(u64::from(requests)).max(1))
-}
-
-/// Enough for five centuries.
-pub(super) fn nanos(time: Duration) -> u64 {
-    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -39,7 +39,7 @@ fn hash(key: u64) -> u64 {
 
 /// Of a caller of the first group.
 fn in_first_group(key: u64) -> u64 {
-    key << 40 | (key % GROUP_CELLS as u64) * GROUPS
+    (key << 40) | ((key % GROUP_CELLS as u64) * GROUPS)
 }
 
 #[test]
