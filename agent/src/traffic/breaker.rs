@@ -23,17 +23,12 @@ use std::{
     time::Duration,
 };
 
-<<<<<<< HEAD
-use http::StatusCode;
-
-use super::window::{Counts, SLOTS, Window};
-=======
 use super::{
     nanos::nanos,
     window::{Counts, SLOTS, Window},
 };
->>>>>>> 0d3856009cbbaf6a1b4f0f6f1dda442bc2437b63
 use crate::model::traffic_policy::CircuitBreaker;
+use http::StatusCode;
 
 mod word;
 
