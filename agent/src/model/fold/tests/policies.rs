@@ -86,6 +86,34 @@ fn the_oldest_policy_on_a_service_wins_wholly() {
 }
 
 #[test]
+fn a_conflict_is_told_once() {
+    let mut world = World::new();
+    let nothing = world.apply([]);
+    let on = || [on_service("web")];
+    let one = world.apply([
+        traffic_policy("shop/a", on(), 1).upsert(),
+        traffic_policy("shop/b", on(), 1).upsert(),
+    ]);
+    let told = |old: &Snapshot, new: &Snapshot| -> Vec<usize> {
+        let conflicts = new.policy_conflicts_since(old);
+        conflicts.map(|conflict| conflict.losers.len()).collect()
+    };
+    assert_eq!(told(&nothing, &one), [1]);
+    // What says something else has the same targets.
+    let same = world.apply([traffic_policy("shop/b", on(), 2).upsert()]);
+    assert!(one.policy_conflicts().ptr_eq(same.policy_conflicts()));
+    assert_eq!(told(&one, &same), [0; 0]);
+    let more = world.apply([traffic_policy("shop/c", on(), 2).upsert()]);
+    assert_eq!(told(&same, &more), [2]);
+    let none = world.apply([
+        remove(Kind::TrafficPolicy, "shop/c"),
+        remove(Kind::TrafficPolicy, "shop/b"),
+    ]);
+    assert_eq!(told(&more, &none), [0; 0]);
+    assert!(none.policy_conflicts().is_empty());
+}
+
+#[test]
 fn a_policy_waits_for_its_service_and_changes_its_mind() {
     let mut world = World::new();
     world.apply([traffic_policy("shop/p", [on_service("web")], 1).upsert()]);
