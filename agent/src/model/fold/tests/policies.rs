@@ -320,7 +320,10 @@ fn at(ip: &str, node: Option<&str>, zone: Option<&str>) -> SliceEndpoint {
     }
 }
 
-fn places(snapshot: &Snapshot) -> Vec<(String, Option<String>, Option<String>, Option<u16>)> {
+/// Address, node, zone and weight.
+type PlaceView = (String, Option<String>, Option<String>, Option<u16>);
+
+fn places(snapshot: &Snapshot) -> Vec<PlaceView> {
     let set = &state(snapshot, "shop/web").endpoints[0];
     assert_eq!(set.places.len(), set.endpoints.len());
     let both = set.endpoints.iter().zip(&set.places);
