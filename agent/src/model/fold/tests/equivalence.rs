@@ -252,6 +252,7 @@ fn a_removal() -> impl Strategy<Value = Change> {
     ];
     prop_oneof![
         5 => (select(kinds), object()).prop_map(|(kind, object)| (kind, name(&object))),
+        3 => object().prop_map(|object| (Kind::Service, name(&object))),
         1 => select(&NAMESPACES[..]).prop_map(|namespace| (Kind::Namespace, name(namespace))),
         1 => Just((Kind::Node, name(NODE))),
         1 => (0..3_u64).prop_map(|age| (Kind::MeshConfig, name(&format!("mesh-{age}")))),
@@ -267,7 +268,7 @@ fn a_change() -> impl Strategy<Value = Change> {
         2 => another(),
         4 => a_route(),
         2 => a_grant(),
-        3 => a_traffic_policy(),
+        4 => a_traffic_policy(),
         1 => a_node(),
         5 => a_removal(),
     ]
