@@ -17,7 +17,7 @@ use crate::{
     model::{
         fold::{
             Fold,
-            tests::build::{self, Build as _},
+            tests::build::{self, Build as _, traffic_policy},
         },
         names::ObjectName,
         pod::{Pod, SkipRules, Workload},
@@ -25,6 +25,7 @@ use crate::{
         seams::SystemClock,
         service::{Endpoint, EndpointSet, Service, ServicePort, ServiceState},
         spiffe::SpiffeId,
+        traffic_policy::PolicyTarget,
     },
     telemetry::{self, ConnectionInfo, Reason, Reporter, RequestInfo, RequestProtocol, TAPS_MAX},
 };
@@ -390,6 +391,24 @@ fn objects_are_described_as_their_authors_know_them() {
     assert_eq!(json["vips"][0], "10.96.0.1");
     assert_eq!(json["ports"][0]["endpoints"][0]["address"], "10.0.0.1:8080");
     assert_eq!(json["ports"][0]["endpoints"][1]["ready"], false);
+    assert_eq!(json["ports"][0]["endpoints"][1]["weight"], 100);
+}
+
+#[test]
+fn a_policy_that_does_not_count_is_shown() {
+    let on = || [PolicyTarget::Service("web".into())];
+    let changes = ["shop/b", "shop/a"].map(|name| traffic_policy(name, on(), 1).upsert());
+    let delta = Delta {
+        changes: changes.into(),
+        ..Delta::default()
+    };
+    let snapshot = Fold::new("cluster.local", "n1").apply(delta, Instant::now());
+    let json = config::describe(&snapshot);
+    let expected = serde_json::json!([
+        {"target": "Service web", "winner": "shop/a", "losers": ["shop/b"]},
+    ]);
+    assert_eq!(json["policyConflicts"], expected);
+    assert_eq!(json["counts"]["policyConflicts"], 1);
 }
 
 #[tokio::test]

@@ -44,7 +44,7 @@ pub fn text(duration: Duration) -> String {
     let ms = duration.as_millis();
     let (unit, unit_ms) = [("h", 3_600_000), ("m", 60_000), ("s", 1000)]
         .into_iter()
-        .find(|(_, unit_ms)| ms > 0 && ms % unit_ms == 0)
+        .find(|(_, unit_ms)| ms > 0 && ms.is_multiple_of(*unit_ms))
         .unwrap_or(if ms == 0 { ("s", 1000) } else { ("ms", 1) });
     format!("{}{unit}", ms / unit_ms)
 }

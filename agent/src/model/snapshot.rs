@@ -127,6 +127,14 @@ impl Snapshot {
         &self.policy_conflicts
     }
 
+    /// Those that `old` did not have, or not so.
+    pub fn policy_conflicts_since(&self, old: &Self) -> impl Iterator<Item = &PolicyConflict> {
+        self.policy_conflicts
+            .iter()
+            .filter(|(target, conflict)| old.policy_conflicts.get(*target) != Some(*conflict))
+            .map(|(_, conflict)| &**conflict)
+    }
+
     pub fn namespaces(&self) -> &OrdMap<Arc<str>, Arc<Namespace>> {
         &self.namespaces
     }

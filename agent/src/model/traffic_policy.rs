@@ -57,6 +57,21 @@ pub struct PolicyConflict {
     pub losers: Vec<ObjectName>,
 }
 
+impl fmt::Display for PolicyConflict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TrafficPolicy ")?;
+        for (index, loser) in self.losers.iter().enumerate() {
+            let separator = if index == 0 { "" } else { ", " };
+            write!(f, "{separator}{loser}")?;
+        }
+        let Self { target, winner, .. } = self;
+        write!(
+            f,
+            ": does not count for {target}: {winner} is older, or as old and first by name"
+        )
+    }
+}
+
 impl fmt::Display for PolicyTarget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

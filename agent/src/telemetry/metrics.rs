@@ -138,6 +138,11 @@ impl Metrics {
         self.observed.set_config_applied(at);
     }
 
+    /// Targets that several TrafficPolicies name, right now.
+    pub fn set_policy_conflicts(&self, conflicts: usize) {
+        self.config.policy_conflicts.set(signed(conflicts));
+    }
+
     /// `reason` is `TlsFailure::as_str` of `identity`: a closed set.
     pub fn tls_handshake_failed(&self, side: TlsSide, reason: &'static str) {
         let side = side.as_str();

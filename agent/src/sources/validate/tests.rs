@@ -39,6 +39,33 @@ fn counts_what_there_is_and_lists_what_is_wrong() {
 }
 
 #[test]
+fn of_two_policies_on_one_service_the_younger_does_not_count() {
+    let temp = tempfile::tempdir().unwrap();
+    let policy = |name: &str, created: &str| {
+        format!(
+            "apiVersion: weir.dev/v1alpha1\nkind: TrafficPolicy\n\
+             metadata: {{name: {name}, namespace: shop, creationTimestamp: '{created}'}}\n\
+             spec: {{targetRefs: [{{group: '', kind: Service, name: web}}]}}\n"
+        )
+    };
+    let text = [
+        policy("a", "2026-02-01T00:00:00Z"),
+        policy("b", "2026-01-01T00:00:00Z"),
+    ]
+    .join("---\n");
+    fs::write(temp.path().join("a.yaml"), text).unwrap();
+    let report = folder(temp.path()).unwrap();
+    assert_eq!(report.problems, []);
+    let conflicts: Vec<String> = report.conflicts.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        conflicts,
+        [
+            "TrafficPolicy shop/a: does not count for Service web: shop/b is older, or as old and first by name"
+        ]
+    );
+}
+
+#[test]
 fn a_folder_that_cannot_be_read_is_an_error() {
     assert!(folder(std::path::Path::new("/nowhere/at/all")).is_err());
 }

@@ -62,6 +62,7 @@ impl Capture {
 pub(super) struct Config {
     pub(super) generation: Gauge<u64, AtomicU64>,
     pub(super) rejected_objects: Gauge,
+    pub(super) policy_conflicts: Gauge,
 }
 
 impl Config {
@@ -76,6 +77,11 @@ impl Config {
                 registry,
                 "weir_config_rejected_objects",
                 "Objects and files that are refused for being invalid",
+            ),
+            policy_conflicts: metric(
+                registry,
+                "weir_config_policy_conflicts",
+                "Services and rules that several TrafficPolicies name, of which one counts",
             ),
         }
     }
