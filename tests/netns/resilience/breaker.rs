@@ -177,10 +177,14 @@ fn without_a_policy_the_last_one_stays_closed() {
     shop.mesh.start_agents();
 
     for client in shop.clients() {
-        let answers = shop.many(client, &web, 60);
-        assert_eq!(tally(&answers)["503 of the application"], 60);
-        let answers = shop.many(client, &single, 60);
-        assert_eq!(tally(&answers)["503 of the application"], 60);
+        for service in [&web, &single] {
+            let seen = tally(&shop.many(client, service, 60));
+            assert_eq!(
+                seen["503 of the application"], 60,
+                "{}: {seen:?}",
+                service.name
+            );
+        }
         // Of two, one was opened all the same.
         let agent = shop.mesh.agent_of(client);
         expect_metric(&agent, TRANSITIONS, &[("to", "open")], 1);
@@ -207,7 +211,8 @@ fn no_more_than_their_share_is_open() {
     shop.mesh.start_agents();
 
     let answers = shop.many(&shop.far, &web, 60);
-    assert_eq!(tally(&answers)["503 of the application"], 60);
+    let seen = tally(&answers);
+    assert_eq!(seen["503 of the application"], 60, "{seen:?}");
     shop.forget();
     shop.many(&shop.far, &web, 40);
     let mut asked = shop.counts();

@@ -45,9 +45,11 @@ fn goodput(report: &LoadReport) -> f64 {
 
 #[test]
 fn an_overloaded_pod_still_does_what_it_can() {
-    let shop = Shop::of(1);
-    let open = shop.service("open", limited(Value::Null));
-    let web = shop.service("web", limited(json!({"limit": WORKERS, "queue": 8})));
+    let shop = Shop::of(2);
+    // A limit is a pod's: one each.
+    let web = limited(json!({"limit": WORKERS, "queue": 8}));
+    let web = shop.service_of("web", &[&shop.pods[0]], web);
+    let open = shop.service_of("open", &[&shop.pods[1]], limited(Value::Null));
     shop.mesh.start_agents();
 
     let kept = overload(&shop, &web, 4);
@@ -75,17 +77,18 @@ fn an_overloaded_pod_still_does_what_it_can() {
 
 #[test]
 fn the_queue_is_bounded_and_in_order() {
-    let shop = Shop::of(1);
-    let web = shop.service("web", limited(json!({"limit": 1, "queue": 2})));
-    let none = shop.service("none", limited(json!({"limit": 1})));
+    let shop = Shop::of(2);
+    let queue = limited(json!({"limit": 1, "queue": 2}));
+    let web = shop.service_of("web", &[&shop.pods[0]], queue);
+    let none = shop.service_of("none", &[&shop.pods[1]], limited(json!({"limit": 1})));
     shop.mesh.start_agents();
 
     for client in shop.clients() {
-        for (service, served) in [(&web, 3), (&none, 1)] {
+        for (service, app, served) in [(&web, 0, 3), (&none, 1, 1)] {
             shop.forget();
             let first = ask(client, service, "GET /?delay=1s").start();
             eventually("it is at work", SOON, || {
-                (shop.counts() == [1]).then_some(()).ok_or(shop.counts())
+                (shop.counts()[app] == 1).then_some(()).ok_or(shop.counts())
             });
             let others: Vec<_> = (0..5)
                 .map(|_| ask(client, service, "GET /").start())
@@ -96,12 +99,12 @@ fn the_queue_is_bounded_and_in_order() {
             }
             let seen = tally(&answers);
             assert_eq!(
-                (seen["v1"], seen["503 overloaded"]),
+                (seen[shop.pods[app].name()], seen["503 overloaded"]),
                 (served, 6 - served),
                 "{}: {seen:?}",
                 service.name
             );
-            let counts = shop.apps[0].order("counts");
+            let counts = shop.apps[app].order("counts");
             assert_eq!(
                 (&counts["most"], &counts["requests"]),
                 (&json!(1), &json!(served))
@@ -143,5 +146,5 @@ fn the_limit_is_a_pods() {
     );
     // Who goes makes room.
     drop(held);
-    ask(&shop.far, &web, "GET /").until("there is room again", |answer| answer.is_from("v1"));
+    direct(0, "/").until("there is room again", |answer| answer.is_from("v1"));
 }
