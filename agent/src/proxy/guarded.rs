@@ -17,7 +17,7 @@ use super::{
     worker::Worker,
 };
 use crate::{
-    model::{service::Endpoint, traffic_policy::RateLimitBy},
+    model::{protocol::Protocol, service::Endpoint, traffic_policy::RateLimitBy},
     telemetry::ConnectionInfo,
 };
 
@@ -70,6 +70,21 @@ impl Guarded {
             };
         }
         known.by.clone().filter(|guards| !guards.is_empty())
+    }
+
+    /// `rateLimit` of what is said to be no HTTP, before its application is dialled; `None`: that is
+    /// not known yet.
+    pub(super) fn limit_opaque(
+        &self,
+        worker: &Worker,
+        peers: &ConnectionInfo,
+    ) -> Option<Result<(), Excess>> {
+        let at = peers.destination_address;
+        let guards = self.guards(worker, at)?;
+        let is_opaque = guards
+            .iter()
+            .any(|(view, _)| view.service.protocol_at(at.port()) == Protocol::Tcp);
+        is_opaque.then(|| self.limit_rate(worker, peers, None))
     }
 
     /// `rateLimit`: one more request, or connection where there are no `headers`.

@@ -3,7 +3,11 @@
 use std::{borrow::Cow, future::pending, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use tokio::{io::AsyncWriteExt as _, net::TcpStream, time::sleep};
+use tokio::{
+    io::AsyncWriteExt as _,
+    net::TcpStream,
+    time::{sleep, timeout},
+};
 
 use crate::{
     model::{
@@ -24,6 +28,7 @@ use crate::{
             client::{Connect, OpenTunnel, TunnelError},
             forwarded::Forwarded,
         },
+        limits::CONNECT_TIMEOUT,
     },
 };
 
@@ -67,9 +72,19 @@ impl From<DialError> for Failure {
     }
 }
 
-impl From<TunnelError> for Failure {
-    fn from(error: TunnelError) -> Self {
-        Self::new(error.reason(), error.to_string())
+/// Why there is no tunnel, or nothing at its end.
+enum TunnelFailure {
+    Tunnel(TunnelError),
+    /// `timeouts.connect` is over.
+    Timeout,
+}
+
+impl From<TunnelFailure> for Failure {
+    fn from(failure: TunnelFailure) -> Self {
+        match failure {
+            TunnelFailure::Tunnel(error) => Self::new(error.reason(), error.to_string()),
+            TunnelFailure::Timeout => Self::new(Reason::ConnectTimeout, "no connection in time"),
+        }
     }
 }
 
@@ -101,7 +116,9 @@ pub(super) async fn connect(attempt: &Attempt<'_>) -> Outcome {
             (Way::SameNode(pod), _) => attempt.same_node(&pod).await,
             (Way::Tunnel, Some(workload)) => match attempt.tunnel(workload).await {
                 // Another node's agent may not be there yet, or not any more: look again.
-                Err(error) if error.is_refused() && way::is_fresh(workload) => {
+                Err(TunnelFailure::Tunnel(error))
+                    if error.is_refused() && way::is_fresh(workload) =>
+                {
                     sleep(REFUSED_BACKOFF).await;
                     continue;
                 }
@@ -152,7 +169,7 @@ impl Attempt<'_> {
         }
     }
 
-    async fn tunnel(&self, destination: &Workload) -> Result<OpenTunnel, TunnelError> {
+    async fn tunnel(&self, destination: &Workload) -> Result<OpenTunnel, TunnelFailure> {
         let key = way::pool_key(self.source, self.to(), destination);
         let baggage = self.source.baggage();
         let wanted = Connect {
@@ -166,8 +183,16 @@ impl Attempt<'_> {
             },
             baggage: baggage.as_ref(),
         };
-        let pool = &self.worker.pool;
-        pool.open(&key, &self.source.dialler(), &wanted).await
+        let (pool, dialler) = (&self.worker.pool, self.source.dialler());
+        let opening = pool.open(&key, &dialler, &wanted);
+        if self.timeout == CONNECT_TIMEOUT {
+            // The tunnel's own limits are longer: they tell what is wrong with it.
+            return opening.await.map_err(TunnelFailure::Tunnel);
+        }
+        let opened = timeout(self.timeout, opening).await;
+        opened
+            .map_err(|_elapsed| TunnelFailure::Timeout)?
+            .map_err(TunnelFailure::Tunnel)
     }
 
     async fn plain(&self) -> Result<Upstream, Failure> {

@@ -12,6 +12,10 @@ use crate::{
 /// Why Weir answered in the application's place. Never passed on from an application.
 pub(super) const REASON: HeaderName = HeaderName::from_static("x-weir-reason");
 
+/// Beside [`REASON`]: the application refused the stream and has processed nothing of it, so that the
+/// caller's agent may try again.
+pub(super) const UNPROCESSED: HeaderName = HeaderName::from_static("x-weir-unprocessed");
+
 /// A request that goes no further.
 #[derive(Debug)]
 pub(in crate::proxy) struct Refusal {
@@ -116,6 +120,11 @@ pub(super) fn refuse(refusal: &Refusal, asker: Asker) -> Response<Body> {
     if asker.of_the_mesh {
         let reason = HeaderValue::from_static(refusal.reason.as_str());
         response.headers_mut().insert(REASON, reason);
+        if refusal.unprocessed {
+            response
+                .headers_mut()
+                .insert(UNPROCESSED, HeaderValue::from_static("true"));
+        }
     }
     response
 }

@@ -83,7 +83,10 @@ impl Fallback {
 
     pub(super) fn judge(self, exchange: &Exchange, outcome: Outcome) -> Judged {
         let (status, reason) = match &outcome {
-            Ok((sent, _)) => (sent.response.status(), sent.failed),
+            Ok((sent, _)) => (
+                sent.response.status(),
+                sent.failed.map(|failed| failed.reason),
+            ),
             Err(refusal) => (refusal.http_status(), Some(refusal.reason)),
         };
         let hub = Arc::clone(&self.view.hub);

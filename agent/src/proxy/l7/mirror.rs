@@ -80,7 +80,10 @@ fn of_request(
 fn run(exchange: &Exchange, mirror: Mirror, rule: &Arc<ResolvedRule>, body: Body) {
     let cx = Rc::clone(&exchange.cx);
     let head = exchange.request.head.clone();
-    let limit = rule.rule().timeouts.request.unwrap_or(MIRROR_TIMEOUT);
+    let limit = rule.rule().timeouts.request;
+    let limit = limit
+        .filter(|limit| !limit.is_zero())
+        .unwrap_or(MIRROR_TIMEOUT);
     let counted = Counted::new(&cx);
     spawn_local(async move {
         let _counted = counted;

@@ -11,7 +11,7 @@ use http::{
     uri::{Authority, PathAndQuery},
 };
 use hyper::body::Incoming;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use super::{
     answer::{self, Asker, Last, Refusal},
@@ -293,6 +293,22 @@ impl Exchange {
         let policies = self.policies(target).into_iter().flatten();
         let mut said = policies.filter_map(|policy| policy.timeouts.idle);
         said.next().filter(|limit| !limit.is_zero())
+    }
+
+    /// Completes once nothing of the request has passed for `timeouts.idle`.
+    pub(super) fn idle(&self, target: &Target) -> Option<impl Future<Output = ()> + use<>> {
+        let limit = self.idle_timeout(target)?;
+        let received = self.received.clone();
+        Some(async move {
+            let passed = || received.as_ref().map_or(0, |received| received.bytes());
+            loop {
+                let before = passed();
+                sleep(limit).await;
+                if passed() == before {
+                    return;
+                }
+            }
+        })
     }
 
     /// `timeouts.backendRequest` of the rule, else `retries.perTryTimeout`.
@@ -612,7 +628,7 @@ impl Exchange {
             deadline: until.map(|until| (Box::pin(sleep_until(until)), reason)),
             keep,
             guards,
-            failed,
+            failed: failed.map(|failed| failed.reason),
         };
         Response::from_parts(head, Body::answer(answer))
     }

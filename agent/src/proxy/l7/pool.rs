@@ -280,6 +280,11 @@ impl Pool {
         }
     }
 
+    /// One of them has turned out to be dead: probably all are.
+    pub(super) fn close_idle(&self, key: &Key) {
+        self.0.http1.borrow_mut().remove(key);
+    }
+
     /// Closes idle connections of services that somebody waits for a connection to.
     pub(in crate::proxy) fn evict_wanted(&self) {
         let mut http1 = self.0.http1.borrow_mut();

@@ -132,6 +132,14 @@ pub(super) async fn send(
     }
 }
 
+/// `None`: it is not done in time.
+async fn within<T>(until: Option<Instant>, done: impl Future<Output = T>) -> Option<T> {
+    match until {
+        None => Some(done.await),
+        Some(until) => timeout_at(until, done).await.ok(),
+    }
+}
+
 /// `connections.requests`.
 fn admit(view: &Arc<View>) -> Result<Inside, Refusal> {
     let max = view.bounds().requests;
@@ -183,17 +191,19 @@ impl Going<'_> {
             }
         };
         self.tried.push(endpoint);
-        let sending = send::to(exchange, target, endpoint);
-        let outcome = match until {
+        let idle = exchange.idle(target);
+        let sending = within(until, send::to(exchange, target, endpoint));
+        let sent = match idle {
             None => sending.await,
-            Some(until) => match timeout_at(until, sending).await {
-                Ok(outcome) => outcome,
-                Err(_elapsed) => {
-                    let reason = exchange.timeout_reason(Some(until));
-                    Err(Refusal::new(reason, "no answer in time"))
-                }
+            Some(idle) => tokio::select! {
+                sent = sending => sent,
+                () = idle => Some(Err(Refusal::new(Reason::IdleTimeout, "nothing passed"))),
             },
         };
+        let outcome = sent.unwrap_or_else(|| {
+            let reason = exchange.timeout_reason(until);
+            Err(Refusal::new(reason, "no answer in time"))
+        });
         self.judged(exchange, target, trial, outcome, until)
     }
 
@@ -256,6 +266,9 @@ impl Going<'_> {
         until: Option<Instant>,
     ) -> Try {
         let tried = match &outcome {
+            Ok(sent) if sent.failed.is_some_and(|failed| failed.unprocessed) => {
+                Some(Tried::Refused)
+            }
             Ok(sent) => Some(Tried::Answered {
                 status: sent.response.status(),
                 grpc: sent.grpc_status().map(u32::from),
@@ -391,7 +404,7 @@ fn tried_of(refusal: &Refusal, unsent: bool) -> Option<Tried> {
         | Reason::BadRequest
         | Reason::LimitReached
         | Reason::DownstreamReset => None,
-        Reason::BackendTimeout => Some(Tried::TimedOut),
+        Reason::BackendTimeout | Reason::IdleTimeout => Some(Tried::TimedOut),
         _ if unsent => Some(Tried::Unsent),
         _ if refusal.unprocessed => Some(Tried::Refused),
         _ => Some(Tried::Reset),
@@ -416,6 +429,7 @@ pub(in crate::proxy) fn is_endpoints_fault(reason: Reason) -> bool {
             | Reason::UpstreamProtocol
             | Reason::RequestTimeout
             | Reason::BackendTimeout
+            | Reason::IdleTimeout
     )
 }
 

@@ -7,7 +7,7 @@ use hyper::body::Body as _;
 use tokio::time::{Instant, sleep};
 
 use super::{
-    answer::{REASON, Refusal},
+    answer::{REASON, Refusal, UNPROCESSED},
     balance::InFlight,
     body::{Body, Keep},
     fallback::Storing,
@@ -47,7 +47,7 @@ pub(super) struct Sent {
     pub(super) becomes: Option<Upgraded>,
     pub(super) load: InFlight,
     /// The destination's agent answered in the application's place.
-    pub(super) failed: Option<Reason>,
+    pub(super) failed: Option<Failed>,
     /// Whether the answer was good shows at its end.
     pub(super) trial: Option<Trial>,
     /// Kept, once it is whole, for when the service fails.
@@ -64,7 +64,7 @@ impl Sent {
 
     /// Tells the breaker, or leaves that to the answer's end.
     pub(super) fn judge(&mut self, target: &Target, trial: Trial) {
-        let agents_word = self.failed.map(is_endpoints_fault);
+        let agents_word = self.failed.map(|failed| is_endpoints_fault(failed.reason));
         let is_error = agents_word.unwrap_or_else(|| {
             let status = self.response.status();
             let view = target.view.as_ref();
@@ -88,11 +88,19 @@ pub(super) fn grpc_status(headers: &HeaderMap) -> Option<u16> {
     headers.get("grpc-status")?.to_str().ok()?.parse().ok()
 }
 
+/// What the destination's agent says in the application's place.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Failed {
+    pub(super) reason: Reason,
+    /// The application has processed nothing.
+    pub(super) unprocessed: bool,
+}
+
 struct Answered {
     response: Response<Body>,
     keep: Keep,
     becomes: Option<Upgraded>,
-    failed: Option<Reason>,
+    failed: Option<Failed>,
 }
 
 /// One try at one endpoint.
@@ -279,7 +287,7 @@ impl Sending<'_> {
         );
         let (response, lease) = upstream.send(lease, request).await?;
         let (mut head, body) = response.into_parts();
-        let failed = reason_of(&mut head.headers, believed);
+        let failed = failed_of(&mut head.headers, believed);
         if upstream::became(becomes, head.status) {
             let (upstream, read_ahead) = upstream::take_over(&lease).await?;
             return Ok(Answered {
@@ -305,10 +313,15 @@ impl Sending<'_> {
 }
 
 /// Why the destination's agent answered, where it did. Others who say so are not believed.
-fn reason_of(headers: &mut HeaderMap, believed: bool) -> Option<Reason> {
+fn failed_of(headers: &mut HeaderMap, believed: bool) -> Option<Failed> {
+    let unprocessed = headers.remove(UNPROCESSED).is_some();
     if !believed {
         headers.remove(REASON);
         return None;
     }
-    Reason::of_name(headers.get(REASON)?.to_str().ok()?)
+    let reason = Reason::of_name(headers.get(REASON)?.to_str().ok()?)?;
+    Some(Failed {
+        reason,
+        unprocessed,
+    })
 }

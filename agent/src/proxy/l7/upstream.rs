@@ -285,12 +285,19 @@ impl Upstream<'_> {
             };
             let went_away =
                 error.is_incomplete_message() || error.is_closed() || error.is_canceled();
-            request = match (unsent, again) {
-                (Some(unsent), _) => unsent,
-                (None, Some(again)) if went_away || is_reset(&error) => again,
+            lease = match (unsent, again) {
+                (Some(unsent), _) => {
+                    request = unsent;
+                    self.connect().await?
+                }
+                // Sent once, it is sent a second time at most: over one that cannot be stale.
+                (None, Some(again)) if went_away || is_reset(&error) => {
+                    request = again;
+                    self.worker.upstreams.close_idle(&self.key);
+                    Box::pin(self.fresh()).await?
+                }
                 (None, _) => return Err(refusal(&error)),
             };
-            lease = self.connect().await?;
         }
         match lease.send(request).await {
             Ok(response) => Ok((response, lease)),

@@ -113,7 +113,7 @@ impl Choosing {
             Duration::ZERO => Duration::ZERO,
             window => states
                 .iter()
-                .map(|state| state.since + window)
+                .filter_map(|state| state.since.map(|since| since + window))
                 .max()
                 .unwrap_or_default(),
         };
@@ -135,10 +135,10 @@ impl Choosing {
 
     fn weight(&self, set: &Set, index: usize, now: Duration) -> f64 {
         let fixed = self.weights.as_ref().and_then(|weights| weights.get(index));
-        let ramp = match now < self.ramps_until {
-            true => slow_start::share(now.saturating_sub(set.states[index].since), self.slow_start),
-            false => 1.0,
-        };
+        let since = set.states[index].since.filter(|_| now < self.ramps_until);
+        let ramp = since.map_or(1.0, |since| {
+            slow_start::share(now.saturating_sub(since), self.slow_start)
+        });
         fixed.copied().unwrap_or(1.0) * ramp
     }
 
@@ -218,7 +218,7 @@ impl Choice<'_> {
         if self.usable.is_empty() {
             return Err(Unfit::None);
         }
-        let plain = self.set.counts.is_none()
+        let plain = self.set.counts.iter().all(|counts| counts.is_none())
             && self.wanted.tried.is_empty()
             && choosing.tiers.is_none()
             && !choosing.weighs(self.now);

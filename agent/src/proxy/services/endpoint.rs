@@ -25,15 +25,15 @@ pub(in crate::proxy) struct EndpointState {
     pub(super) endpoint: Endpoint,
     pub(super) breaker: Breaker,
     pub(super) health: Health,
-    /// When the service got it.
-    pub(super) since: Duration,
+    /// When the service got it; `None`: it had it before this agent looked.
+    pub(super) since: Option<Duration>,
     pub(in crate::proxy) due: Due,
     /// Requests that it works on, where the pod is of this node and its policy bounds them.
     pub(in crate::proxy) concurrency: Arc<Gate>,
     counts: Arc<Counts>,
 }
 
-/// How many endpoints of a set are not as they should be. Where there is none, a request need
+/// How many endpoints of a set, of one family, are not as they should be. Where there is none, a request need
 /// not look for them.
 #[derive(Debug, Default)]
 pub(super) struct Counts {
@@ -51,10 +51,10 @@ impl Counts {
 }
 
 impl EndpointState {
-    pub(super) fn new(endpoint: Endpoint, since: Duration, counts: &Arc<Counts>) -> Self {
+    pub(super) fn new(endpoint: Endpoint, since: Option<Duration>, counts: &Arc<Counts>) -> Self {
         Self {
             endpoint,
-            breaker: Breaker::new(since),
+            breaker: Breaker::new(since.unwrap_or_default()),
             health: Health::default(),
             since,
             due: Due::default(),
@@ -147,13 +147,15 @@ impl Trial {
         }
         let (view, state) = (&self.view, &self.state);
         let now = view.hub.now();
+        // The place among those that may be open is taken at once: others may ask meanwhile.
         let may_open = || {
-            breaker::may_open(
-                state.counts.total.load(Relaxed),
-                state.counts.tripped.load(Relaxed),
-                view.breaker.max_ejected_percent,
-                view.spares_last,
-            )
+            let counts = &state.counts;
+            let one_more = |open: usize| {
+                let (total, share) = (counts.total.load(Relaxed), view.breaker.max_ejected_percent);
+                breaker::may_open(total, open, share, view.spares_last).then_some(open + 1)
+            };
+            let tripped = &counts.tripped;
+            tripped.fetch_update(Relaxed, Relaxed, one_more).is_ok()
         };
         let transition = state
             .breaker
@@ -178,11 +180,8 @@ impl View {
     }
 
     fn transition(&self, state: &EndpointState, transition: &Transition, now: Duration) {
-        let tripped = &state.counts.tripped;
-        match (transition.from, transition.to) {
-            (Phase::Closed, _) => _ = tripped.fetch_add(1, Relaxed),
-            (_, Phase::Closed) => _ = tripped.fetch_sub(1, Relaxed),
-            _ => {}
+        if transition.to == Phase::Closed {
+            state.counts.tripped.fetch_sub(1, Relaxed);
         }
         self.hub
             .transition(&self.service.service.name, state.endpoint, transition, now);
@@ -218,7 +217,7 @@ impl Hub {
                 tracing::warn!(%service, endpoint = %address, ?open_for, "circuit breaker opened");
             }
             Phase::HalfOpen => {
-                tracing::info!(%service, endpoint = %address, "circuit breaker tries again");
+                tracing::info!(%service, endpoint = %address, "circuit breaker half open: it tries again");
             }
             Phase::Closed => {
                 tracing::info!(%service, endpoint = %address, "circuit breaker closed");

@@ -119,7 +119,8 @@ struct Set {
     of: Arc<EndpointSet>,
     /// In the order of `of.endpoints`.
     states: Vec<Arc<EndpointState>>,
-    counts: Arc<Counts>,
+    /// Of the IPv4 endpoints and of the IPv6 ones: who dials one family has no use for the other.
+    counts: [Arc<Counts>; 2],
     choosing: Choosing,
 }
 
@@ -237,8 +238,8 @@ impl Services {
         let sets: Vec<Set> = sets
             .map(|(port, of)| {
                 let before = before.and_then(|before| before.set_of_port(&port.name));
-                let counts = before.map_or_else(Arc::default, |set| Arc::clone(&set.counts));
-                counts.total.store(of.endpoints.len(), Relaxed);
+                let counts = before.map_or_else(Default::default, |set| set.counts.clone());
+                count_all(of, &counts);
                 let states = states_of(of, before, &counts, now);
                 let choosing = Choosing::new(service, of, &policy, (&self.node, zone), &states);
                 Set {
@@ -307,19 +308,31 @@ impl Services {
     }
 }
 
+fn count_all(of: &EndpointSet, counts: &[Arc<Counts>; 2]) {
+    let ipv6 = of.endpoints.iter().filter(|e| e.address.is_ipv6()).count();
+    for (counts, total) in counts.iter().zip([of.endpoints.len() - ipv6, ipv6]) {
+        counts.total.store(total, Relaxed);
+    }
+}
+
 /// The states of a set's endpoints; those that were there before stay as they are.
 fn states_of(
     of: &EndpointSet,
     before: Option<&Set>,
-    counts: &Arc<Counts>,
+    counts: &[Arc<Counts>; 2],
     now: Duration,
 ) -> Vec<Arc<EndpointState>> {
+    // What was there before the agent looked has started long ago.
+    let since = before.map(|_| now);
     let before = before.into_iter().flat_map(|set| &set.states);
     let before: HashMap<Endpoint, &Arc<EndpointState>, RandomState> =
         before.map(|state| (state.endpoint, state)).collect();
     let state_of = |endpoint: &Endpoint| match before.get(endpoint) {
         Some(state) => Arc::clone(state),
-        None => Arc::new(EndpointState::new(*endpoint, now, counts)),
+        None => {
+            let counts = &counts[usize::from(endpoint.address.is_ipv6())];
+            Arc::new(EndpointState::new(*endpoint, since, counts))
+        }
     };
     of.endpoints.iter().map(state_of).collect()
 }

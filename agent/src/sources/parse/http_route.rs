@@ -151,11 +151,12 @@ fn rule(reader: &mut Reader<'_>, spec: RuleSpec<'_>, before: &[Rule], at: Path<'
 
 fn timeouts(reader: &mut Reader<'_>, spec: &TimeoutSpec<'_>, at: Path<'_>) -> Timeouts {
     let timeouts = Timeouts {
-        request: reader.duration(spec.request, at.key("request")),
-        backend_request: reader.duration(spec.backend_request, at.key("backendRequest")),
+        request: reader.limit(spec.request, at.key("request")),
+        backend_request: reader.limit(spec.backend_request, at.key("backendRequest")),
     };
     if let (Some(request), Some(backend)) = (timeouts.request, timeouts.backend_request)
         && backend > request
+        && !request.is_zero()
     {
         reader.push(at.key("backendRequest"), FieldReason::LongerThanRequest);
     }

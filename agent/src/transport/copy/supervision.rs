@@ -55,11 +55,13 @@ impl Supervision {
         self.clock.get().wrapping_sub(self.active_at.get())
     }
 
-    /// How long it may be idle instead of [`IDLE_TIMEOUT`], in whole ticks; zero is for ever.
+    /// How long it may be idle instead of [`IDLE_TIMEOUT`], at most two ticks longer; zero is for
+    /// ever.
     pub fn set_idle_limit(&self, limit: Option<Duration>) {
         let ticks = limit.map(|limit| match limit {
             Duration::ZERO => u32::MAX,
-            limit => u32::try_from(limit.as_millis().div_ceil(1000)).unwrap_or(u32::MAX),
+            // The tick that it begins in is not a whole one.
+            limit => u32::try_from(limit.as_millis().div_ceil(1000) + 1).unwrap_or(u32::MAX),
         });
         self.idle_limit.set(ticks);
     }
