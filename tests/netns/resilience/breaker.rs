@@ -126,6 +126,7 @@ fn with_all_of_them_open_the_answer_is_at_once() {
     let mut policy = opens_after(3);
     policy["circuitBreaker"]["openFor"] = json!("30s");
     policy["circuitBreaker"]["maxOpenFor"] = json!("60s");
+    policy["circuitBreaker"]["maxOpenFor"] = json!("60s");
     let web = shop.service("web", policy);
     shop.order("answer status=503");
     shop.mesh.start_agents();
@@ -205,6 +206,7 @@ fn no_more_than_their_share_is_open() {
     let shop = Shop::of(4);
     let mut policy = opens_after(2);
     policy["circuitBreaker"]["openFor"] = json!("30s");
+    policy["circuitBreaker"]["maxOpenFor"] = json!("60s");
     policy["circuitBreaker"]["maxEjectedPercent"] = json!(50);
     let web = shop.service("web", policy);
     shop.order("answer status=503");
@@ -281,6 +283,7 @@ fn calls_get_unavailable() {
     let shop = Shop::of_grpc(1);
     let mut policy = opens_after(3);
     policy["circuitBreaker"]["openFor"] = json!("30s");
+    policy["circuitBreaker"]["maxOpenFor"] = json!("60s");
     let web = shop.service("web", policy);
     shop.order("fail UNAVAILABLE");
     shop.mesh.start_agents();

@@ -149,8 +149,7 @@ fn what_was_not_processed_is_tried_again_without_being_asked() {
     for client in shop.clients() {
         // RFC 9113 §8.7.
         shop.forget();
-        shop.apps[0].order("answer refuse");
-        shop.apps[1].order("answer refuse next=1");
+        shop.order("answer refuse next=1");
         let answer = ask(client, &h2c, "POST /").h2().send();
         assert_eq!(answer.status, 200, "{answer:?}");
         assert!(shop.counts().iter().sum::<u64>() >= 2);

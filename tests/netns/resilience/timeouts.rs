@@ -104,8 +104,8 @@ fn an_endpoint_that_does_not_answer_is_given_up_in_time() {
 
         let talk = shop.far.hello(opaque.v4);
         assert!(talk.is_refused(), "{talk:?}");
-        let range = ms(400)..ms(400) + SLACK;
-        assert!(range.contains(&talk.took()), "{talk:?}");
+        // Sooner, where it waits for a dial that began before it.
+        assert!(talk.took() < ms(400) + SLACK, "{talk:?}");
     }
     // Where none was reached nothing was sent: another one is dialled whatever the attempts.
     for _ in 0..4 {

@@ -111,7 +111,9 @@ pub(super) async fn answer(
             exchange.answered(sent, &target, deadline, served, &turns)
         }
         Err(refusal) => {
-            let refusal = refusal.or_broken(exchange.received.as_deref());
+            let mut refusal = refusal.or_broken(exchange.received.as_deref());
+            // That is between agents.
+            refusal.unprocessed = false;
             exchange.refuse(&refusal, served)
         }
     }
