@@ -144,7 +144,7 @@ async fn one(worker: &Rc<Worker>, pod: &Rc<LocalPod>, view: &View, state: &Endpo
                 l7::check::grpc(worker, pod, &view.service, endpoint, service).await
             }
             HealthCheckBy::Tcp => {
-                l4::outbound::check(worker, pod, &view.service, endpoint, check.timeout).await
+                l4::reach::check(worker, pod, &view.service, endpoint, check.timeout).await
             }
         }
     };

@@ -11,6 +11,7 @@
 mod endpoint;
 pub(super) mod inbound;
 pub(super) mod outbound;
+pub(super) mod reach;
 mod tunnel;
 
 use std::net::SocketAddr;

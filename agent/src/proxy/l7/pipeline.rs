@@ -3,7 +3,7 @@
 //! [`Exchange::run`] is the list; each phase is a method below it or a file beside it. A phase that
 //! ends the request answers, or refuses with a [`Refusal`].
 
-use std::{net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
+use std::{net::SocketAddr, rc::Rc, sync::Arc};
 
 use http::{
     HeaderValue, Request, Response, header,
@@ -11,7 +11,7 @@ use http::{
     uri::{Authority, PathAndQuery},
 };
 use hyper::body::Incoming;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep_until};
 
 use super::{
     answer::{self, Asker, Last, Refusal},
@@ -27,9 +27,7 @@ use super::{
 use crate::{
     model::{
         protocol::Protocol,
-        route::{
-            BackendRef, Filters, Redirect, ResolvedRule, RouteEntry, Scheme, SessionPersistence,
-        },
+        route::{Filters, ResolvedRule, RouteEntry},
         service::{Endpoint, EndpointSet, ServiceState},
         snapshot::Snapshot,
         traffic_policy::Policy,
@@ -39,10 +37,9 @@ use crate::{
     traffic::{
         affinity,
         backend::{self, Resolved, Unresolved},
-        cors, deadline, matching, modify, normalize, redirect,
+        matching, normalize,
         request::RequestView,
-        retry::Retries,
-        rewrite, split,
+        split,
     },
 };
 
@@ -54,18 +51,18 @@ pub(super) struct Exchange {
     pub(super) record: RequestRecord,
     authority: Option<Authority>,
     pub(super) grpc: bool,
-    began: Instant,
+    pub(super) began: Instant,
     /// The match that was taken, where the service has routes.
-    entry: Option<RouteEntry>,
+    pub(super) entry: Option<RouteEntry>,
     /// `timeouts.request` or the client's own gRPC deadline, from the request's arrival.
     pub(super) deadline: Option<Instant>,
     /// Of the service that was dialled, where the backend is another one.
     pub(super) dialled_policy: Option<Arc<Policy>>,
     /// Nobody waits for the answer.
     pub(super) is_mirror: bool,
-    received: Option<Rc<Received>>,
+    pub(super) received: Option<Rc<Received>>,
     /// The client's session, where the rule keeps one.
-    session: Option<affinity::Token>,
+    pub(super) session: Option<affinity::Token>,
 }
 
 /// Where a request goes.
@@ -256,28 +253,8 @@ impl Exchange {
         self.entry.as_ref().map(|entry| &entry.rule)
     }
 
-    fn filters(&self) -> Option<&Filters> {
+    pub(super) fn filters(&self) -> Option<&Filters> {
         self.rule().map(|rule| &rule.rule().filters)
-    }
-
-    fn start_the_clock(&mut self, target: &Target) {
-        let rules_own = self.rule().and_then(|rule| rule.rule().timeouts.request);
-        let policies = self.policies(target);
-        let of_policies = || {
-            policies
-                .into_iter()
-                .flatten()
-                .find_map(|p| p.timeouts.request)
-        };
-        let limit = rules_own
-            .or_else(of_policies)
-            .filter(|limit| !limit.is_zero());
-        let asked = self
-            .grpc
-            .then(|| deadline::of_grpc(&self.request.head.headers))
-            .flatten();
-        let limit = limit.into_iter().chain(asked).min();
-        self.deadline = limit.map(|limit| self.began + limit);
     }
 
     /// Whose word counts, the first first: policies on the rule, on the backend, on the service
@@ -288,81 +265,6 @@ impl Exchange {
             target.view.as_ref().map(|view| &*view.policy),
             self.dialled_policy.as_deref(),
         ]
-    }
-
-    /// `timeouts.idle`, where a policy says anything of it.
-    pub(super) fn idle_timeout(&self, target: &Target) -> Option<Duration> {
-        let policies = self.policies(target).into_iter().flatten();
-        let mut said = policies.filter_map(|policy| policy.timeouts.idle);
-        said.next().filter(|limit| !limit.is_zero())
-    }
-
-    /// Completes once nothing of the request has passed for `timeouts.idle`.
-    pub(super) fn idle(&self, target: &Target) -> Option<impl Future<Output = ()> + use<>> {
-        let limit = self.idle_timeout(target)?;
-        let received = self.received.clone();
-        Some(async move {
-            let passed = || received.as_ref().map_or(0, |received| received.bytes());
-            loop {
-                let before = passed();
-                sleep(limit).await;
-                if passed() == before {
-                    return;
-                }
-            }
-        })
-    }
-
-    /// `timeouts.backendRequest` of the rule, else `retries.perTryTimeout`.
-    pub(super) fn per_try_timeout(&self, retries: &Retries<'_>) -> Option<Duration> {
-        let rules_own = self
-            .rule()
-            .and_then(|rule| rule.rule().timeouts.backend_request);
-        let limit = rules_own.or(retries.per_try_timeout);
-        limit.filter(|limit| !limit.is_zero())
-    }
-
-    fn preflight(&self) -> Option<Response<Body>> {
-        let cors = self.filters()?.cors.as_ref()?;
-        let request = RequestView {
-            path: self.request.head.uri.path(),
-            query: None,
-            method: &self.request.head.method,
-            headers: &self.request.head.headers,
-            grpc: self.grpc,
-        };
-        let headers = cors::preflight(cors, &request)?;
-        let mut response = Response::new(Body::Empty);
-        *response.status_mut() = http::StatusCode::OK;
-        *response.headers_mut() = headers;
-        Some(response)
-    }
-
-    fn redirect(&self) -> Option<Response<Body>> {
-        let redirect = self.filters()?.redirect.as_ref()?;
-        self.redirect_by(redirect)
-    }
-
-    fn redirect_by(&self, redirect: &Redirect) -> Option<Response<Body>> {
-        let origin = redirect::Origin {
-            scheme: Scheme::Http,
-            authority: self.authority(),
-            port: self.cx.dialled.port(),
-        };
-        let prefix = self.entry.as_ref().and_then(matching::matched_prefix);
-        let location = redirect::location(redirect, &origin, self.path_and_query(), prefix);
-        let location = HeaderValue::try_from(location).ok()?;
-        let mut response = Response::new(Body::Empty);
-        *response.status_mut() = redirect.status;
-        let headers = response.headers_mut();
-        headers.insert(header::LOCATION, location);
-        headers.insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
-        Some(response)
-    }
-
-    fn redirect_of_backend(&self, target: &Target) -> Option<Response<Body>> {
-        let backend = self.rule()?.rule().backends.get(target.backend?)?;
-        self.redirect_by(backend.filters.redirect.as_ref()?)
     }
 
     pub(super) fn authority(&self) -> &str {
@@ -409,14 +311,6 @@ impl Exchange {
         Ok(target)
     }
 
-    fn session_of(&self, session: &SessionPersistence) -> Option<affinity::Token> {
-        affinity::read(
-            session,
-            &self.request.head.headers,
-            self.cx.worker.unix_seconds(),
-        )
-    }
-
     fn dialled(&self) -> Result<Target, Refusal> {
         match &self.cx.service {
             Some((name, port)) => match backend::of_service(&self.snapshot, name, *port) {
@@ -456,46 +350,6 @@ impl Exchange {
         self.snapshot.service(name)?.policy.clone()
     }
 
-    fn modify(&mut self, target: &Target) {
-        let Some(entry) = self.entry.clone() else {
-            return;
-        };
-        let rule = entry.rule.rule();
-        let of_backend = target.backend.map(|index| &rule.backends[index].filters);
-        for filters in [Some(&rule.filters), of_backend].into_iter().flatten() {
-            if let Some(rewrite) = &filters.rewrite {
-                self.rewrite(rewrite, matching::matched_prefix(&entry));
-            }
-            if let Some(modifier) = &filters.request_headers {
-                modify::headers(modifier, &mut self.request.head.headers);
-            }
-        }
-    }
-
-    /// What a rewrite leaves out stays; one that comes to no valid target changes nothing.
-    fn rewrite(&mut self, rewrite: &crate::model::route::Rewrite, prefix: Option<&str>) {
-        let mut uri = std::mem::take(&mut self.request.head.uri).into_parts();
-        if let Some(modifier) = &rewrite.path {
-            let now = uri
-                .path_and_query
-                .as_ref()
-                .map_or("/", PathAndQuery::as_str);
-            let new = rewrite::path_and_query(modifier, now, prefix);
-            if let Ok(new) = PathAndQuery::try_from(new) {
-                uri.path_and_query = Some(new);
-            }
-        }
-        if let Some(hostname) = &rewrite.hostname {
-            if uri.authority.is_some() {
-                uri.authority = Authority::try_from(&**hostname).ok().or(uri.authority);
-            }
-            if let Ok(host) = HeaderValue::from_str(hostname) {
-                self.request.head.headers.insert(header::HOST, host);
-            }
-        }
-        self.request.head.uri = http::Uri::from_parts(uri).unwrap_or_default();
-    }
-
     fn mirror(&mut self, target: &Target) {
         let Some(rule) = self.rule().cloned() else {
             return;
@@ -532,15 +386,6 @@ impl Exchange {
         };
         let (sent, until) = sent?;
         Ok(Outcome::Sent(sent, target, until))
-    }
-
-    /// Which of the two limits a deadline is.
-    pub(super) fn timeout_reason(&self, until: Option<Instant>) -> Reason {
-        if until.is_some() && until == self.deadline {
-            Reason::RequestTimeout
-        } else {
-            Reason::BackendTimeout
-        }
     }
 
     /// Weir's own answer, which ends the request well.
@@ -633,44 +478,6 @@ impl Exchange {
             failed: failed.map(|failed| failed.reason),
         };
         Response::from_parts(head, Body::answer(answer))
-    }
-
-    fn modify_response(&self, response: &mut Response<Body>, backend: Option<usize>) {
-        let Some(rule) = self.rule().map(|rule| rule.rule()) else {
-            return;
-        };
-        let of_backend = backend.map(|index| &rule.backends[index].filters);
-        for filters in [of_backend, Some(&rule.filters)].into_iter().flatten() {
-            if let Some(modifier) = &filters.response_headers {
-                modify::headers(modifier, response.headers_mut());
-            }
-            if let Some(cors) = &filters.cors {
-                let origin = self.request.origin();
-                cors::response(cors, origin, response.headers_mut());
-            }
-        }
-    }
-
-    fn keep_session(&self, response: &mut Response<Body>, target: &Target, endpoint: Endpoint) {
-        let Some(rule) = self.rule().map(|rule| rule.rule()) else {
-            return;
-        };
-        let (Some(session), Some(index)) = (&rule.session, target.backend) else {
-            return;
-        };
-        let now = self.cx.worker.unix_seconds();
-        let BackendRef::Service { name, port } = &rule.backends[index].backend else {
-            return;
-        };
-        let mut token = affinity::Token::new(name, *port, endpoint, now);
-        if let Some(read) = &self.session {
-            token.issued_unix = read.issued_unix;
-        }
-        if affinity::needs_write(session, self.session.as_ref(), &token, now)
-            && let Some((name, value)) = affinity::write(session, &token, now, false)
-        {
-            response.headers_mut().append(name, value);
-        }
     }
 }
 

@@ -27,11 +27,11 @@ use tokio::{
 
 use super::{
     body::Body,
+    bound::{Bound, Uses},
     wire::{Stream, Wire},
 };
 use crate::{
     model::{names::ObjectName, seams::CaptureId},
-    proxy::services::{Inside, Live, View},
     telemetry::Metrics,
     transport::limits::*,
 };
@@ -73,61 +73,6 @@ struct Idle {
     upgrades: Upgrades,
     since: Instant,
     uses: Uses,
-}
-
-/// A connection that its service's `connections` bound.
-pub(super) struct Bound {
-    live: Arc<Live>,
-    inside: Inside,
-    requests_max: Option<u32>,
-}
-
-impl Bound {
-    pub(super) fn new(view: &View, inside: Inside) -> Self {
-        Self {
-            live: Arc::clone(&view.live),
-            inside,
-            requests_max: view.policy.connections.requests_per_connection,
-        }
-    }
-
-    /// What stays with the connection, and what with its requests.
-    fn split(bound: Option<Self>) -> (Option<Inside>, Uses) {
-        match bound {
-            None => (None, Uses::default()),
-            Some(bound) => {
-                let uses = Uses {
-                    live: Some(bound.live),
-                    left: bound.requests_max,
-                };
-                (Some(bound.inside), uses)
-            }
-        }
-    }
-}
-
-/// What a connection may still be used for.
-#[derive(Default)]
-struct Uses {
-    live: Option<Arc<Live>>,
-    /// Requests; `None`: any number.
-    left: Option<u32>,
-}
-
-impl Uses {
-    fn used(&mut self) {
-        self.left = self.left.map(|left| left.saturating_sub(1));
-    }
-
-    fn is_used_up(&self) -> bool {
-        self.left == Some(0)
-    }
-
-    /// Somebody waits for a place that this connection takes.
-    fn is_wanted(&self) -> bool {
-        let live = self.live.as_ref();
-        live.is_some_and(|live| live.connections.waiting() > 0)
-    }
 }
 
 /// Requests of this thread that wait for a connection of one key.

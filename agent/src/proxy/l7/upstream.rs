@@ -10,9 +10,10 @@ use tokio::time::{sleep, timeout};
 use super::{
     answer::Refusal,
     body::Body,
+    bound::Bound,
     expect::GoOn,
     outgoing::Outgoing,
-    pool::{Bound, Key, Lease, Unanswered, Version},
+    pool::{Key, Lease, Unanswered, Version},
     semantics::Become,
     wire::{Stream, Wire},
 };
