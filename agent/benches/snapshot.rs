@@ -277,6 +277,7 @@ fn pod(name: &ObjectName, index: usize) -> Change {
         captured: None,
         netns: None,
         skip: SkipRules::default(),
+        weight: None,
     };
     upsert(Kind::Pod, name.clone(), Resource::Pod(pod.into()))
 }

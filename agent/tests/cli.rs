@@ -1,7 +1,18 @@
 //! The commands that a person runs by hand.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
-use std::{fs, process::Command};
+use std::{fs, net::SocketAddr, process::Command, sync::Arc, time::Duration};
+
+use weir::{
+    admin::{Admin, PodCounts, Readiness, Sources, Surface},
+    model::{
+        names::ObjectName,
+        seams::SystemClock,
+        snapshot::Snapshot,
+        status::{EndpointStatus, ServiceStatus, ServicesStatus},
+    },
+    telemetry::{self, Telemetry},
+};
 
 struct Answer {
     ok: bool,
@@ -228,6 +239,7 @@ fn where_no_agent_answers_is_said() {
             "127.0.0.1:1",
         ][..],
         &["tap", "--admin", "127.0.0.1:1"][..],
+        &["status", "--admin", "127.0.0.1:1"][..],
     ] {
         let answer = weir(args);
         assert!(!answer.ok, "{}", answer.out);
@@ -235,4 +247,82 @@ fn where_no_agent_answers_is_said() {
             assert!(answer.err.contains(part), "{}", answer.err);
         }
     }
+}
+
+/// One service, with one endpoint whose breaker is open and one that is well.
+fn services() -> ServicesStatus {
+    let endpoint = |address: &str, breaker| EndpointStatus {
+        address: address.parse().unwrap(),
+        breaker,
+        since: Duration::from_secs(4),
+        open_for: (breaker == "open").then_some(Duration::from_secs(10)),
+        healthy: true,
+    };
+    ServicesStatus {
+        services: vec![ServiceStatus {
+            service: ObjectName::new("shop", "web"),
+            endpoints: vec![
+                endpoint("10.9.0.2:8080", "open"),
+                endpoint("10.9.0.3:8080", "closed"),
+            ],
+            requests: 0,
+            requests_max: 1024,
+            connections: 0,
+            connections_max: 1024,
+            pending: 0,
+            pending_max: 1024,
+        }],
+        transitions: Vec::new(),
+    }
+}
+
+/// An agent's admin address, for as long as the test lives.
+fn admin_address(runtime: &tokio::runtime::Runtime) -> SocketAddr {
+    let admin = Admin::new(Sources {
+        telemetry: Telemetry::new(telemetry::Settings::default(), Arc::new(SystemClock)).unwrap(),
+        snapshot: Box::new(|| Arc::new(Snapshot::default())),
+        pods: Box::new(|| serde_json::Value::Null),
+        pod_counts: Box::new(PodCounts::default),
+        services: Box::new(services),
+        readiness: Box::new(|| Readiness::NotReady(vec!["another agent has taken over".into()])),
+        liveness: Box::new(|| Box::pin(std::future::pending())),
+    });
+    let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0"));
+    let listener = listener.unwrap();
+    let address = listener.local_addr().unwrap();
+    runtime.spawn(weir::admin::serve(listener, Surface::Admin, admin));
+    address
+}
+
+#[test]
+fn tells_the_status_of_an_agent() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let address = admin_address(&runtime).to_string();
+    let status = |more: &[&str]| weir(&[&["status", "--admin", &address], more].concat());
+
+    let answer = status(&[]);
+    assert!(answer.ok, "{}", answer.err);
+    for part in [
+        "agent     not ready",
+        "- another agent has taken over",
+        "breakers  1 open, 0 half open",
+        "shop/web  10.9.0.2:8080  open",
+    ] {
+        assert!(answer.out.contains(part), "no {part:?} in\n{}", answer.out);
+    }
+    assert!(!answer.out.contains("10.9.0.3"), "{}", answer.out);
+    let answer = status(&["--all"]);
+    assert!(
+        answer.out.contains("10.9.0.3:8080  closed"),
+        "{}",
+        answer.out
+    );
+
+    let answer = status(&["--output", "json"]);
+    let told: serde_json::Value = serde_json::from_str(&answer.out).unwrap();
+    assert_eq!(told["ready"], false);
+    assert_eq!(
+        told["services"][0]["endpoints"][0]["halfOpenInSeconds"],
+        6.0
+    );
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::json;
-use weir_tests::Mesh;
+use weir_tests::{Mesh, Request, eventually};
 
 #[test]
 fn an_http_application_tells_what_it_received() {
@@ -116,4 +116,167 @@ fn messages_over_a_websocket_come_back() {
     let _app = server.websocket(8080);
     let talk = client.websocket_talk(server.v4(8080), "/chat", &["hello", "binary:100000"]);
     assert_eq!(talk["answers"], json!(["hello", 100_000]));
+}
+
+#[test]
+fn an_http_application_takes_orders() {
+    let (_mesh, client, server) = Mesh::client_and_server();
+    let app = server.http(8080);
+    let addr = server.v4(8080);
+    let statuses = |path: &str, count| -> Vec<u16> {
+        let answers = client.request(addr, path).times(count).send_all();
+        answers.iter().map(|answer| answer.status).collect()
+    };
+    app.order("answer next=2 status=503&set=retry-after:1");
+    let answers = client.request(addr, "/?status=202").times(3).send_all();
+    let heads = answers
+        .iter()
+        .map(|answer| (answer.status, answer.header("retry-after")));
+    assert_eq!(
+        heads.collect::<Vec<_>>(),
+        [(503, Some("1")), (503, Some("1")), (202, None)]
+    );
+    app.order("answer percent=40 status=500");
+    let failed = statuses("/", 20)
+        .into_iter()
+        .filter(|&status| status == 500);
+    assert_eq!(failed.count(), 8);
+    app.order("answer path=/healthz status=418");
+    assert_eq!(statuses("/healthz", 2), [418, 418]);
+    app.order("answer path=/healthz");
+    app.order("answer");
+    assert_eq!(statuses("/healthz", 1), [200]);
+
+    let counts = app.order("counts");
+    assert_eq!(counts["requests"], 26);
+    assert_eq!(counts["by_path"]["/healthz"], 3);
+    app.order("forget");
+    client
+        .request(addr, "/")
+        .header("x-weir-retry-depth", "1")
+        .send();
+    assert_eq!(
+        app.order("counts")["by_header"]["x-weir-retry-depth"],
+        json!({"1": 1})
+    );
+    // A connection that is reset, and a client that goes.
+    assert_eq!(client.get(addr, "/?reset").exit_code, 56);
+    for query in ["hang", "delay=5s"] {
+        let gone = client.request(addr, &format!("/?{query}"));
+        gone.flags(&["--max-time", "0.3"]).send();
+    }
+    eventually("both are noticed", Duration::from_secs(5), || {
+        let cancelled = app.counted("cancelled");
+        (cancelled == 2).then_some(()).ok_or(cancelled)
+    });
+}
+
+#[test]
+fn an_http_application_has_a_capacity_and_calls_others() {
+    let (mesh, client, server) = Mesh::client_and_server();
+    let other = mesh.pod("other", "n2").enrolled();
+    let app = server.http(8080);
+    let next = other.http(8080);
+    let addr = server.v4(8080);
+    app.order("capacity 2");
+    // Two at a time, each 100 ms: no more than 20 a second.
+    let load = client.http_load_with(&["--path", "/?delay=100ms", "--count", "40"], addr, 200);
+    let report = load.stop();
+    assert!(report.is_all_well(), "{report:?}");
+    assert!(report.seconds() >= 1.9, "{report:?}");
+    assert!(app.counted("most") >= 10);
+    app.order("capacity 0");
+
+    next.order("answer status=503");
+    let called = client
+        .request(addr, "/")
+        .header("x-call", &other.v4(8080).to_string())
+        .header("tracestate", "a=1")
+        .send();
+    assert_eq!((called.status, called.server()), (503, "server".to_owned()));
+    assert_eq!(called.report()["called"]["body"]["server"], "other");
+    assert_eq!(
+        next.order("counts")["by_header"]["tracestate"],
+        json!({"a=1": 1})
+    );
+    drop(next);
+    let called = client
+        .request(addr, "/")
+        .header("x-call", &other.v4(8080).to_string())
+        .send();
+    assert_eq!(called.status, 502);
+}
+
+#[test]
+fn http_load_counts_what_comes_back() {
+    let (_mesh, client, server) = Mesh::client_and_server();
+    let app = server.http(8080);
+    app.order("answer percent=25 status=503&set=x-weir-reason:pool_full");
+    let report = client
+        .http_load_with(&["--count", "200"], server.v4(8080), 400)
+        .stop();
+    assert_eq!((report.sent(), report.answers("200")), (200, 150));
+    assert_eq!(
+        (report.answers("503 pool_full"), report.from("server")),
+        (50, 150)
+    );
+    assert!(
+        report.seconds() >= 0.49 && !report.is_all_well(),
+        "{report:?}"
+    );
+    app.order("answer percent=50 delay=400ms");
+    let flags = ["--count", "20", "--patience", "200"];
+    let report = client.http_load_with(&flags, server.v4(8080), 100).stop();
+    assert_eq!((report.answers("200"), report.number("late")), (10, 10));
+    app.order("answer percent=50 delay=100ms");
+    let flags = ["--count", "20", "--slow", "90"];
+    let report = client.http_load_with(&flags, server.v4(8080), 100).stop();
+    assert_eq!((report.number("slow"), report.is_all_well()), (10, true));
+
+    let load = client.http_load(server.v4(8080), 100);
+    load.wait_for_more(20);
+    drop(app);
+    eventually("failures show", Duration::from_secs(5), || {
+        let report = load.report();
+        (report.number("failed") > 0).then_some(()).ok_or(report)
+    });
+    assert!(!load.stop().is_all_well());
+}
+
+#[test]
+fn several_requests_of_one_curl_each_have_their_own_headers() {
+    let (_mesh, client, server) = Mesh::client_and_server();
+    let _app = server.http(8080);
+    let one = |user: &str| client.request(server.v4(8080), "/").header("x-user", user);
+    let answers = Request::send_each(vec![one("ada"), one("bob")]);
+    let users: Vec<_> = answers.iter().map(|answer| answer.seen("x-user")).collect();
+    assert_eq!(users, [Some("ada".to_owned()), Some("bob".to_owned())]);
+}
+
+#[test]
+fn a_grpc_server_takes_orders() {
+    let (_mesh, client, server) = Mesh::client_and_server();
+    let app = server.grpc(8080);
+    let addr = server.v4(8080);
+    app.order("fail UNAVAILABLE 2");
+    let calls = client.call(addr, "/shop.Cart/Unary").send_all(3);
+    let codes: Vec<_> = calls.iter().map(weir_tests::Call::code).collect();
+    assert_eq!(codes, ["UNAVAILABLE", "UNAVAILABLE", "OK"]);
+    assert_eq!(app.counted("requests"), 3);
+    let remaining = calls[2].answers()[0]["remaining"].as_f64();
+    assert!(remaining.is_some_and(|seconds| (10.0..=20.5).contains(&seconds)));
+
+    let gone = client
+        .call(addr, "/shop.Cart/Unary")
+        .message(&json!({"delay": 1}))
+        .deadline(Duration::from_millis(300))
+        .send();
+    assert_eq!(gone.code(), "DEADLINE_EXCEEDED");
+    app.event_named("cancelled");
+    assert_eq!(client.grpc_health(addr, ""), "SERVING");
+    app.order("health NOT_SERVING");
+    app.order("health SERVING shop.Cart");
+    assert_eq!(client.grpc_health(addr, ""), "NOT_SERVING");
+    assert_eq!(client.grpc_health(addr, "shop.Cart"), "SERVING");
+    assert_eq!(client.grpc_health(addr, "absent"), "NOT_FOUND");
 }

@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path, time::Duration};
 
-use weir_tests::{Mesh, sweep};
+use weir_tests::{Mesh, never, sweep};
 
 #[test]
 fn pods_reach_each_other_over_both_families() {
@@ -82,6 +82,22 @@ fn a_destroyed_pod_is_gone_from_the_network() {
     assert!(mesh.destroy(server, Duration::from_secs(10)));
     assert!(!echo.is_running());
     assert!(!client.hello(addr).is_ok());
+}
+
+#[test]
+fn a_pod_that_has_vanished_refuses_nobody() {
+    let (_mesh, client, server) = Mesh::client_and_server();
+    let _echo = server.serve("echo", 8080);
+    for addr in [server.v4(8080), server.v6(8080)] {
+        client.expect_echo(addr);
+        server.vanish();
+        let patient = client.talker(&["--nonblocking"], addr, &["send:hello"]);
+        never("an answer", Duration::from_millis(500), || {
+            (!patient.is_running()).then(|| patient.stdout())
+        });
+        server.come_back();
+        client.expect_echo(addr);
+    }
 }
 
 /// Everything on the machine that bears the name of a run.

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::{
     pod::Pod,
@@ -42,6 +42,16 @@ impl Pod {
         Calls {
             exec: self.python("grpc_client.py", &[&addr.to_string(), method]),
         }
+    }
+
+    /// What `grpc.health.v1.Health/Check` says of a service: `SERVING`, …, or the status of its failure.
+    #[track_caller]
+    pub fn grpc_health(&self, addr: SocketAddr, service: &str) -> String {
+        let check = self.call(addr, "/grpc.health.v1.Health/Check");
+        let call = check.message(&json!({"service": service})).send();
+        let health = call.answers().first().map(|answer| &answer["health"]);
+        let health = health.and_then(Value::as_str);
+        health.unwrap_or(call.code()).to_owned()
     }
 
     /// A conversation over a WebSocket, to its end: see websocket_client.py.

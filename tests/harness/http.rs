@@ -35,6 +35,22 @@ impl Pod {
         }
     }
 
+    /// GET at a steady rate, until [`HttpLoad::stop`].
+    #[track_caller]
+    pub fn http_load(&self, addr: SocketAddr, per_second: u32) -> HttpLoad {
+        self.http_load_with(&[], addr, per_second)
+    }
+
+    /// With flags: `--path`, `--header`, `--count`, `--patience`, `--slow` (http_load.rs).
+    #[track_caller]
+    pub fn http_load_with(&self, flags: &[&str], addr: SocketAddr, per_second: u32) -> HttpLoad {
+        let load = self
+            .testprog(&["http-load"])
+            .args(flags)
+            .args([addr.to_string(), per_second.to_string()]);
+        HttpLoad(load.spawn())
+    }
+
     #[track_caller]
     pub fn get(&self, addr: SocketAddr, path: &str) -> Answer {
         self.request(addr, path).send()
@@ -107,6 +123,28 @@ impl Request<'_> {
         answers.remove(0)
     }
 
+    /// All of these, one after the other, by one curl over as few connections as their addresses allow.
+    /// Each is sent once.
+    #[track_caller]
+    pub fn send_each(requests: Vec<Self>) -> Vec<Answer> {
+        let Some(client) = requests.first().map(|request| request.client) else {
+            return Vec::new();
+        };
+        let count = requests.len();
+        let mut curl = client.command("curl");
+        for (number, request) in requests.into_iter().enumerate() {
+            if number > 0 {
+                // What follows knows nothing of the flags before it.
+                curl = curl.arg("--next");
+            }
+            curl = curl.args(request.arguments());
+        }
+        let run = curl.run();
+        let answers = Answer::read_all(&run.stdout);
+        assert_eq!(answers.len(), count, "{run:?}");
+        answers
+    }
+
     /// The answers in order.
     #[track_caller]
     pub fn send_all(self) -> Vec<Answer> {
@@ -120,15 +158,19 @@ impl Request<'_> {
     /// Running: [`Answer::read_all`] reads its standard output.
     #[track_caller]
     pub fn start(self) -> Proc {
+        self.client.command("curl").args(self.arguments()).spawn()
+    }
+
+    fn arguments(&self) -> Vec<String> {
         let report = format!("{REPORT}%{{json}}{REPORT}%{{header_json}}{END}");
-        self.client
-            .command("curl")
-            // Paths as they are written: no globs, no dot segments resolved.
-            .args(["-s", "-g", "--path-as-is", "--max-time", MAX_SECONDS])
-            .args(["--noproxy", "*", "-w", &report])
-            .args(&self.flags)
-            .args(vec![&self.url; self.count])
-            .spawn()
+        // Paths as they are written: no globs, no dot segments resolved.
+        let mut arguments = ["-s", "-g", "--path-as-is", "--max-time", MAX_SECONDS]
+            .map(str::to_owned)
+            .to_vec();
+        arguments.extend(["--noproxy", "*", "-w", &report].map(str::to_owned));
+        arguments.extend_from_slice(&self.flags);
+        arguments.extend(vec![self.url.clone(); self.count]);
+        arguments
     }
 
     /// Asks again and again until the answer is as wanted: a manifest has changed, and agents take
@@ -228,6 +270,74 @@ impl Answer {
     /// Answered with 200 by the pod of this name.
     pub fn is_from(&self, server: &str) -> bool {
         self.status == 200 && self.server() == server
+    }
+}
+
+/// A client that asks at a steady rate.
+pub struct HttpLoad(Proc);
+
+impl HttpLoad {
+    /// What it has told last.
+    pub fn report(&self) -> LoadReport {
+        LoadReport(self.0.events().pop().unwrap_or_default())
+    }
+
+    /// Waits until `n` more requests have been answered with 200.
+    #[track_caller]
+    pub fn wait_for_more(&self, n: u64) {
+        let goal = self.report().answers("200") + n;
+        eventually("more answers", CHANGE_DEADLINE, || {
+            let report = self.report();
+            (report.answers("200") >= goal).then_some(()).ok_or(report)
+        });
+    }
+
+    /// Stops it, or waits until it has sent as many as it was to send.
+    #[track_caller]
+    pub fn stop(self) -> LoadReport {
+        let finished = self.0.finish();
+        let last = crate::process::json_lines(&finished.stdout).pop();
+        LoadReport(last.unwrap_or_else(|| panic!("the load told nothing: {finished:?}")))
+    }
+}
+
+/// What became of the requests of a [`HttpLoad`].
+#[derive(Clone, Debug, Default)]
+pub struct LoadReport(pub Value);
+
+impl LoadReport {
+    pub fn sent(&self) -> u64 {
+        self.number("sent")
+    }
+
+    /// How many answers were `200`, or `503 pool_full`.
+    pub fn answers(&self, wanted: &str) -> u64 {
+        self.0["answers"][wanted].as_u64().unwrap_or(0)
+    }
+
+    /// How many answers with 200 came from this pod.
+    pub fn from(&self, server: &str) -> u64 {
+        self.0["servers"][server].as_u64().unwrap_or(0)
+    }
+
+    /// Any count by its name: `late`, `slow`, `failed`, `held_back`.
+    pub fn number(&self, name: &str) -> u64 {
+        self.0[name].as_u64().unwrap_or(0)
+    }
+
+    pub fn seconds(&self) -> f64 {
+        self.0["seconds"].as_f64().unwrap_or(0.0)
+    }
+
+    /// The share of answers that came within this time is `percentile`: `p50`, `p99`, `max`.
+    pub fn took(&self, percentile: &str) -> Duration {
+        let ms = self.0["ms"][percentile].as_f64().unwrap_or(0.0);
+        Duration::from_secs_f64(ms / 1e3)
+    }
+
+    /// Every request was sent when it was due and answered with 200.
+    pub fn is_all_well(&self) -> bool {
+        self.sent() > 0 && self.answers("200") == self.sent() && self.number("held_back") == 0
     }
 }
 

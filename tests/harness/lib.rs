@@ -45,7 +45,7 @@ pub use ca::{Ca, TRUST_DOMAIN};
 pub use ca::{Identity, Leaf};
 pub use expect::MUTUAL_TLS;
 pub use grpc::{Call, Calls};
-pub use http::{Answer, Request};
+pub use http::{Answer, HttpLoad, LoadReport, Request};
 pub use mesh::{Mesh, Node};
 pub use metrics::{Metrics, Sample};
 pub use netns::{Netns, TcpSocket, TcpState};

@@ -121,7 +121,24 @@ pub struct Endpoint {
     /// Name of the pod, where there is one.
     pub pod: Option<String>,
     pub node: Option<String>,
+    pub zone: Option<String>,
     pub ready: bool,
+    /// On its way out, and serving until it has gone; `ready` is false then.
+    pub terminating: bool,
+}
+
+impl Endpoint {
+    #[must_use]
+    pub fn in_zone(mut self, zone: &str) -> Self {
+        self.zone = Some(zone.to_owned());
+        self
+    }
+
+    #[must_use]
+    pub fn terminating(mut self) -> Self {
+        (self.ready, self.terminating) = (false, true);
+        self
+    }
 }
 
 impl From<IpAddr> for Endpoint {
@@ -130,7 +147,9 @@ impl From<IpAddr> for Endpoint {
             address,
             pod: None,
             node: None,
+            zone: None,
             ready: true,
+            terminating: false,
         }
     }
 }
@@ -154,13 +173,20 @@ pub fn endpoint_slice(
         .map(|endpoint| {
             let mut object = json!({
                 "addresses": [endpoint.address],
-                "conditions": {"ready": endpoint.ready, "serving": endpoint.ready, "terminating": false},
+                "conditions": {
+                    "ready": endpoint.ready,
+                    "serving": endpoint.ready || endpoint.terminating,
+                    "terminating": endpoint.terminating,
+                },
             });
             if let Some(pod) = &endpoint.pod {
                 object["targetRef"] = json!({"kind": "Pod", "name": pod, "namespace": namespace});
             }
             if let Some(node) = &endpoint.node {
                 object["nodeName"] = json!(node);
+            }
+            if let Some(zone) = &endpoint.zone {
+                object["zone"] = json!(zone);
             }
             object
         })
@@ -176,6 +202,37 @@ pub fn endpoint_slice(
         "addressType": family,
         "ports": ports,
         "endpoints": endpoints,
+    })
+}
+
+/// A node of a zone.
+pub fn node(name: &str, zone: &str) -> Value {
+    json!({
+        "apiVersion": "v1",
+        "kind": "Node",
+        "metadata": {"name": name, "labels": {"topology.kubernetes.io/zone": zone}},
+    })
+}
+
+/// `target`: a Service, or a [`rule`]. `spec`: as in the manifest, less its targets.
+pub fn traffic_policy(namespace: &str, name: &str, target: Value, spec: &Value) -> Value {
+    let mut spec = spec.clone();
+    spec["targetRefs"] = json!([target]);
+    json!({
+        "apiVersion": "weir.dev/v1alpha1",
+        "kind": "TrafficPolicy",
+        "metadata": {"name": name, "namespace": namespace},
+        "spec": spec,
+    })
+}
+
+/// A named rule of an HTTPRoute as a policy's target.
+pub fn rule(route: &str, name: &str) -> Value {
+    json!({
+        "group": "gateway.networking.k8s.io",
+        "kind": "HTTPRoute",
+        "name": route,
+        "sectionName": name,
     })
 }
 

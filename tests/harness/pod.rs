@@ -188,13 +188,31 @@ impl Pod {
         &self.0.veth
     }
 
-    pub(crate) fn endpoints(&self) -> [Endpoint; 2] {
+    /// As an endpoint of a service, of either family.
+    pub fn endpoints(&self) -> [Endpoint; 2] {
         self.0.ips.map(|address| Endpoint {
-            address,
             pod: Some(self.0.name.clone()),
             node: self.0.node.clone(),
-            ready: true,
+            ..Endpoint::from(address)
         })
+    }
+
+    /// Makes it deaf and mute towards all others, as a node does that has died: nobody refuses, packets go
+    /// nowhere. What happens within its node is not touched.
+    pub fn vanish(&self) {
+        self.routes("add");
+    }
+
+    pub fn come_back(&self) {
+        self.routes("del");
+    }
+
+    /// Routes that are more exact than the interface's own.
+    fn routes(&self, verb: &str) {
+        self.0.place.netns.ip(&format!(
+            "route {verb} blackhole 10.9.0.0/17\nroute {verb} blackhole 10.9.128.0/17\n\
+             route {verb} blackhole fd00:9::/65\nroute {verb} blackhole fd00:9::8000:0:0:0/65\n"
+        ));
     }
 
     pub fn manifest(&self) -> Value {

@@ -92,6 +92,7 @@ impl Exec {
             pid: Pid::from_child(&child),
             child: Mutex::new(child),
             title: format!("{} in {}", program.display(), place.name),
+            orders: AtomicUsize::new(0),
             stdout,
             stderr,
         }
@@ -124,6 +125,8 @@ pub struct Proc {
     pid: Pid,
     stdin: Mutex<Option<std::process::ChildStdin>>,
     title: String,
+    /// Numbers what it is told to do.
+    orders: AtomicUsize,
     stdout: PathBuf,
     stderr: PathBuf,
 }
@@ -212,6 +215,38 @@ impl Proc {
         if let Some(stdin) = self.stdin.lock().unwrap().as_mut() {
             let _ = stdin.write_all(format!("{line}\n").as_bytes());
         }
+    }
+
+    /// Gives an order to a program that takes them (`weir-testprog http`, grpc_server.py) and waits
+    /// until it is in force: what it has counted until then.
+    ///
+    /// # Panics
+    /// When the program knows no such order.
+    #[track_caller]
+    pub fn order(&self, order: &str) -> Value {
+        let number = self.orders.fetch_add(1, Ordering::Relaxed);
+        self.tell(&format!("{number} {order}"));
+        let what = format!("`{order}` in force at {}", self.title);
+        let answer = eventually(&what, LINE_DEADLINE, || {
+            // Many lines are requests: of those nothing is parsed.
+            let text = self.stdout();
+            let answers = text
+                .lines()
+                .rev()
+                .filter(|line| line.contains("\"ordered\""));
+            let found = answers
+                .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+                .find(|event| event["event"] == "ordered" && event["number"] == number);
+            found.ok_or_else(|| self.stderr())
+        });
+        assert!(answer["error"].is_null(), "{answer}");
+        answer["counts"].clone()
+    }
+
+    /// What a program that takes orders has counted: `requests`, `connections`, …
+    #[track_caller]
+    pub fn counted(&self, what: &str) -> u64 {
+        self.order("counts")[what].as_u64().unwrap_or(0)
     }
 
     /// Closes its standard input, waits for its end.

@@ -69,6 +69,9 @@ mod uninstall;
 // Request by request.
 mod http;
 
+// Parts fail, and the service lives on.
+mod resilience;
+
 // HBONE with peers that are not Weir's code.
 mod envoy_client;
 mod envoy_server;

@@ -1,6 +1,7 @@
 """A gRPC client without protoc: `grpc_client.py ADDR METHOD [OPTIONS]`.
 
-The last part of METHOD (`/package.Service/Bidi`) is the kind of call, as grpc_server.py has it.
+The last part of METHOD (`/package.Service/Bidi`) is the kind of call, as grpc_server.py has it; the
+standard's health check takes the service from the message.
 One channel carries all of `--calls`; each tells a JSON line at its end: the status code's name,
 its text, both kinds of metadata, the answers, and after how many seconds each of them came.
 """
@@ -37,12 +38,29 @@ class Messages:
             yield json.dumps({**self.message, "number": number}).encode()
 
 
+HEALTH = "/grpc.health.v1.Health/Check"
+SERVING_STATUS = ["UNKNOWN", "SERVING", "NOT_SERVING", "SERVICE_UNKNOWN"]
+
+
+def health_request(service):
+    """HealthCheckRequest: field 1, a string."""
+    return bytes([0x0A, len(service)]) + service.encode() if service else b""
+
+
+def health_answer(message):
+    """HealthCheckResponse: field 1, an enum."""
+    return json.dumps({"health": SERVING_STATUS[message[1] if message else 0]})
+
+
 def start(channel, args, answers):
     message = json.loads(args.message)
     options = {
         "timeout": args.deadline,
         "metadata": [tuple(pair.split("=", 1)) for pair in args.metadata],
     }
+    if args.method == HEALTH:
+        check = channel.unary_unary(args.method, response_deserializer=health_answer)
+        return check.future(health_request(message.get("service", "")), **options)
     kind = args.method.rsplit("/", 1)[-1]
     if kind == "ServerStream":
         return channel.unary_stream(args.method)(json.dumps(message).encode(), **options)

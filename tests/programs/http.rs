@@ -15,12 +15,19 @@
 //! | `break` | a body that breaks off: an h2 stream is reset, an HTTP/1 connection too |
 //! | `close` | ends the connection after the answer |
 //! | `hang` | never answers |
+//! | `reset` | resets the connection instead of answering; in h2 the stream |
+//! | `refuse` | REFUSED_STREAM; in HTTP/1 as `reset` |
 //!
-//! `CONNECT`, and `Upgrade: echo`, make of the connection an echo.
+//! `CONNECT`, and `Upgrade: echo`, make of the connection an echo. A request with `x-call: ADDR,…`
+//! is answered with the status of the first of these, which gets the others in a header of the same
+//! name ([`call`]). What a scenario changes while it runs, [`orders`] say.
+
+mod call;
+mod orders;
 
 use std::{
     collections::BTreeMap,
-    convert::Infallible,
+    error::Error,
     io,
     net::SocketAddr,
     sync::Arc,
@@ -49,6 +56,10 @@ use tokio::{
     time::sleep,
 };
 
+use self::{
+    call::Called,
+    orders::{Orders, UnderWay},
+};
 use crate::{Outcome, io::tell};
 
 /// Pieces of a large body.
@@ -62,6 +73,7 @@ type Body = BoxBody<Bytes, io::Error>;
 struct Connection {
     server: String,
     peer: SocketAddr,
+    orders: Orders,
     /// The same socket, for the answer that breaks it.
     socket: std::net::TcpStream,
 }
@@ -75,13 +87,16 @@ pub(crate) fn run(addr: SocketAddr, name: &str) -> Outcome {
 
 async fn serve(addr: SocketAddr, name: &str) -> Outcome {
     let listener = TcpListener::bind(addr).await?;
+    let orders = Orders::default();
+    orders.listen();
     tell(&json!({"event": "listening", "addr": listener.local_addr()?}));
     loop {
         let (stream, peer) = listener.accept().await?;
         tell(&json!({"event": "accepted", "peer": peer}));
-        let name = name.to_owned();
+        orders.connected();
+        let (name, orders) = (name.to_owned(), orders.clone());
         tokio::spawn(async move {
-            let error = match connection(stream, peer, name).await {
+            let error = match connection(stream, peer, name, orders).await {
                 Ok(()) => Value::Null,
                 Err(error) => json!(error.to_string()),
             };
@@ -94,17 +109,19 @@ async fn connection(
     stream: TcpStream,
     peer: SocketAddr,
     server: String,
-) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    orders: Orders,
+) -> Result<(), Box<dyn Error + Send + Sync>> {
     stream.set_nodelay(true)?;
     let stream = stream.into_std()?;
     let connection = Arc::new(Connection {
         server,
         peer,
+        orders,
         socket: stream.try_clone()?,
     });
     let service = service_fn(move |request| {
         let connection = Arc::clone(&connection);
-        async move { Ok::<_, Infallible>(answer(&connection, request).await) }
+        async move { answer(&connection, request).await }
     });
     let mut builder = auto::Builder::new(TokioExecutor::new());
     // Of what the agent lets through, nothing is to fail here.
@@ -116,9 +133,12 @@ async fn connection(
     builder.serve_connection_with_upgrades(io, service).await
 }
 
-async fn answer(connection: &Connection, request: Request<Incoming>) -> Response<Body> {
+async fn answer(
+    connection: &Connection,
+    request: Request<Incoming>,
+) -> Result<Response<Body>, h2::Error> {
     let (parts, body) = request.into_parts();
-    let query = Query::of(parts.uri.query().unwrap_or_default());
+    let under_way = connection.orders.begin(&parts);
     tell(&json!({
         "event": "request",
         "server": connection.server,
@@ -128,8 +148,12 @@ async fn answer(connection: &Connection, request: Request<Incoming>) -> Response
         "host": host(&parts),
         "id": parts.headers.get("x-request-id").map(|id| String::from_utf8_lossy(id.as_bytes())),
     }));
+    let own = parts.uri.query().unwrap_or_default();
+    let text = format!("{}&{own}", under_way.query);
+    let query = Query::of(&text);
     if wants_echo(&parts) {
-        return echo(Request::from_parts(parts, body));
+        under_way.answered();
+        return Ok(echo(Request::from_parts(parts, body)));
     }
     let received = if query.has("early") {
         // Unread bytes would make the kernel reset the connection, and take the answer with it. But
@@ -152,18 +176,26 @@ async fn answer(connection: &Connection, request: Request<Incoming>) -> Response
     if query.has("hang") {
         std::future::pending::<()>().await;
     }
-    sleep(query.duration("delay")).await;
-
-    let report = report(connection, &parts, received);
+    let called = work(connection, &parts, query.duration("delay")).await;
+    if query.has("reset") || query.has("refuse") {
+        under_way.answered();
+        if parts.version < http::Version::HTTP_2 {
+            let _ = set_socket_linger(&connection.socket, Some(Duration::ZERO));
+        }
+        return Err(failure(query.has("refuse")));
+    }
+    let report = report(connection, &under_way, &parts, received, called.as_ref());
+    let status = called.map(|called| StatusCode::from_u16(called.status));
+    let status = status.and_then(Result::ok).unwrap_or(query.status());
     // In HTTP/2 hyper leaves it to the application what has no body.
     let is_head = parts.method == Method::HEAD;
-    let has_none = matches!(query.status().as_u16(), 204 | 304);
+    let has_none = matches!(status.as_u16(), 204 | 304);
     let body = match is_head || has_none {
         true => Empty::new().map_err(|never| match never {}).boxed(),
         false => body_of(&query, &report, connection),
     };
     let mut response = Response::new(body);
-    *response.status_mut() = query.status();
+    *response.status_mut() = status;
     let headers = response.headers_mut();
     if is_head {
         headers.insert(header::CONTENT_LENGTH, report.to_string().len().into());
@@ -188,12 +220,45 @@ async fn answer(connection: &Connection, request: Request<Incoming>) -> Response
             headers.append(name, value);
         }
     }
-    response
+    under_way.answered();
+    Ok(response)
+}
+
+/// What takes time: at once, or when it is the request's turn.
+async fn work(connection: &Connection, parts: &request::Parts, delay: Duration) -> Option<Called> {
+    let Some(capacity) = connection.orders.capacity() else {
+        sleep(delay).await;
+        return call::next(&parts.headers).await;
+    };
+    let headers = parts.headers.clone();
+    // A thread of a pool does not hear that the client has gone.
+    let job = tokio::spawn(async move {
+        let _turn = capacity.acquire().await;
+        sleep(delay).await;
+        call::next(&headers).await
+    });
+    job.await.ok().flatten()
+}
+
+/// What ends a connection, or a stream, without an answer.
+fn failure(refuses: bool) -> h2::Error {
+    // hyper closes an HTTP/1 connection whatever the error, and gives an h2 stream its reason.
+    h2::Error::from(match refuses {
+        true => h2::Reason::REFUSED_STREAM,
+        false => h2::Reason::INTERNAL_ERROR,
+    })
 }
 
 /// What the answer tells of its request.
-fn report(connection: &Connection, parts: &request::Parts, received: Option<Received>) -> Value {
+fn report(
+    connection: &Connection,
+    under_way: &UnderWay,
+    parts: &request::Parts,
+    received: Option<Received>,
+    called: Option<&Called>,
+) -> Value {
     let mut report = json!({
+        "number": under_way.number,
         "server": connection.server,
         "peer": connection.peer,
         "method": parts.method.as_str(),
@@ -202,6 +267,9 @@ fn report(connection: &Connection, parts: &request::Parts, received: Option<Rece
         "version": format!("{:?}", parts.version),
         "headers": lists(&parts.headers),
     });
+    if let Some(called) = called {
+        report["called"] = called.report.clone();
+    }
     if let Some(received) = received {
         report["body_bytes"] = json!(received.bytes);
         report["body_sha256"] = json!(received.sha256);

@@ -4,7 +4,8 @@
 //! weir-testprog serve BEHAVIOUR ADDR     echo, greet, whoami, reply-at-eof, close-first, reset,
 //!                                        source, silent, bulk:BYTES
 //!                                        canned:TEXT or @FILE
-//! weir-testprog http ADDR NAME           HTTP/1.1 and h2c; what it answers the query says
+//! weir-testprog http ADDR NAME           HTTP/1.1 and h2c; what it answers the query says, and orders
+//! weir-testprog http-load [FLAGS] ADDR PER_SECOND    GET at a steady rate until stdin ends
 //! weir-testprog talk [FLAGS] ADDR STEP…  one connection, step by step; one report at its end
 //! weir-testprog bulk ADDR BYTES          that many bytes both ways at once, every one checked
 //! weir-testprog hold ADDR N              N connections at once; `check` on stdin tries them all
@@ -19,6 +20,8 @@ mod bulk;
 mod clients;
 #[cfg(feature = "peers")]
 mod http;
+#[cfg(feature = "peers")]
+mod http_load;
 mod io;
 mod load;
 mod serve;
@@ -46,6 +49,8 @@ fn run(args: &[&str]) -> Outcome {
         ["serve", behaviour, addr] => serve::run(behaviour, addr.parse()?),
         #[cfg(feature = "peers")]
         ["http", addr, name] => http::run(addr.parse()?, name),
+        #[cfg(feature = "peers")]
+        ["http-load", args @ ..] => http_load::run(args),
         ["talk", args @ ..] => talk::run(args),
         ["bulk", addr, bytes] => bulk::client(addr.parse()?, bytes.parse()?),
         ["hold", addr, count] => clients::hold(addr.parse()?, count.parse()?),

@@ -8,14 +8,16 @@ use crate::model::{
     mesh::{AccessLogFormat, AccessLogMode, MeshConfig, OtlpProtocol, PerNamespace, Tracing},
     pod::{MeshLabel, Namespace, Workload},
     policy::{MtlsMode, PeerAuthentication},
-    service::{EndpointSet, ServicePort, ServiceState},
+    service::{EndpointSet, ServicePort, ServiceState, WEIGHT},
     snapshot::Snapshot,
+    traffic_policy::PolicyConflict,
 };
 
 pub(super) fn describe(snapshot: &Snapshot) -> Value {
     json!({
         "generation": snapshot.generation,
         "rejected": snapshot.rejected,
+        "zone": snapshot.zone.as_deref(),
         "counts": {
             "namespaces": snapshot.namespaces().len(),
             "workloads": snapshot.workloads().len(),
@@ -24,6 +26,7 @@ pub(super) fn describe(snapshot: &Snapshot) -> Value {
             "routedServices": snapshot.service_routes().len(),
             "destinations": snapshot.destinations().len(),
             "peerAuthentications": snapshot.peer_authentications().len(),
+            "policyConflicts": snapshot.policy_conflicts().len(),
         },
         "mesh": mesh(&snapshot.mesh),
         "namespaces": snapshot.namespaces().values().map(|n| namespace(n)).collect::<Value>(),
@@ -36,6 +39,8 @@ pub(super) fn describe(snapshot: &Snapshot) -> Value {
             .collect::<Value>(),
         "peerAuthentications":
             snapshot.peer_authentications().values().map(|p| peer_authentication(p)).collect::<Value>(),
+        "policyConflicts":
+            snapshot.policy_conflicts().values().map(|c| policy_conflict(c)).collect::<Value>(),
     })
 }
 
@@ -130,9 +135,13 @@ pub(super) fn service(state: &ServiceState) -> Value {
 
 fn service_port(port: &ServicePort, set: &EndpointSet) -> Value {
     let endpoints = set.endpoints.iter().enumerate().map(|(index, endpoint)| {
+        let place = set.places.get(index).cloned().unwrap_or_default();
         json!({
             "address": std::net::SocketAddr::from((endpoint.address, endpoint.port)).to_string(),
             "ready": index < set.ready,
+            "node": place.node.as_deref(),
+            "zone": place.zone.as_deref(),
+            "weight": place.weight.unwrap_or(WEIGHT),
         })
     });
     json!({
@@ -159,6 +168,14 @@ fn peer_authentication(policy: &PeerAuthentication) -> Value {
         "selector": selector,
         "mode": mtls(policy.mode),
         "ports": ports.collect::<Value>(),
+    })
+}
+
+fn policy_conflict(conflict: &PolicyConflict) -> Value {
+    json!({
+        "target": conflict.target.to_string(),
+        "winner": conflict.winner.to_string(),
+        "losers": strings(&conflict.losers),
     })
 }
 

@@ -9,10 +9,12 @@ mod config;
 mod explain;
 mod routes;
 mod server;
+mod status;
 mod tap;
 
 use std::{fmt, sync::Arc};
 
+use serde::Serialize;
 use serde_json::Value;
 use tokio::sync::Semaphore;
 
@@ -21,7 +23,7 @@ pub use self::{
     server::{CONNECTIONS_MAX, CONNECTIONS_PER_PEER_MAX, serve},
 };
 use crate::{
-    model::{seams::BoxFuture, snapshot::Snapshot},
+    model::{seams::BoxFuture, snapshot::Snapshot, status::ServicesStatus},
     telemetry::Telemetry,
 };
 
@@ -50,6 +52,15 @@ pub enum Liveness {
     Stuck(Vec<String>),
 }
 
+/// How far the capture of this node's pods is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct PodCounts {
+    /// To be captured.
+    pub enrolled: usize,
+    /// Of them, those whose capture is proven.
+    pub captured: usize,
+}
+
 /// What the routes read. Joined in `app`; each closure is called on the control runtime, for one
 /// request, and should not block.
 pub struct Sources {
@@ -58,6 +69,9 @@ pub struct Sources {
     pub snapshot: Box<dyn Fn() -> Arc<Snapshot> + Send + Sync>,
     /// The capture state of this node's pods, as `enroll` tells it.
     pub pods: Box<dyn Fn() -> Value + Send + Sync>,
+    pub pod_counts: Box<dyn Fn() -> PodCounts + Send + Sync>,
+    /// How services and their endpoints are, as the data plane sees them.
+    pub services: Box<dyn Fn() -> ServicesStatus + Send + Sync>,
     pub readiness: Box<dyn Fn() -> Readiness + Send + Sync>,
     /// Asks every data-plane event loop for a sign of life. May take as long as it likes: it is
     /// given up after two seconds, which counts as stuck.

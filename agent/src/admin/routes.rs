@@ -9,7 +9,9 @@ use http::{
 use serde_json::Value;
 use tokio::time::timeout;
 
-use super::{Admin, Liveness, Readiness, Surface, body::Body, config, explain, server::Life, tap};
+use super::{
+    Admin, Liveness, Readiness, Surface, body::Body, config, explain, server::Life, status, tap,
+};
 use crate::telemetry::exposition::Format;
 
 pub(super) type Answer = Response<Body>;
@@ -26,6 +28,7 @@ weir agent
   /metrics        Prometheus metrics
   /healthz/live   200 while the data plane's event loops answer
   /healthz/ready  200 once the agent can be counted on, else what is missing
+  /debug/status   the agent and the services that it reaches: [?all=true][&output=text]
   /debug/config   the configuration in force
   /debug/pods     this node's pods and their capture
   /debug/explain  what would become of a request: ?from=NAMESPACE/POD&to=URL
@@ -55,6 +58,7 @@ pub(super) async fn answer<B>(
         (_, "/healthz/live") => live(admin).await,
         (_, "/healthz/ready") => ready(admin),
         (Surface::Admin, "/") => text(StatusCode::OK, INDEX.to_owned()),
+        (Surface::Admin, "/debug/status") => status(admin, request.uri().query()).await,
         (Surface::Admin, "/debug/config") => {
             let snapshot = (admin.sources.snapshot)();
             json(admin, move || config::describe(&snapshot)).await
@@ -126,13 +130,30 @@ async fn explain(admin: &Arc<Admin>, query: Option<&str>) -> Answer {
         Err(error) => return text(StatusCode::BAD_REQUEST, format!("{error}\n")),
     };
     let snapshot = (admin.sources.snapshot)();
-    let content_type = match asked.output {
-        explain::Output::Json => JSON,
-        explain::Output::Text => TEXT,
-    };
+    let content_type = content_type(asked.output);
     match write_large(admin, move || asked.answer(&snapshot)).await {
         Ok(body) => respond(StatusCode::OK, content_type, body),
         Err(answer) => answer,
+    }
+}
+
+async fn status(admin: &Arc<Admin>, query: Option<&str>) -> Answer {
+    let asked = match status::Asked::read(query.unwrap_or_default()) {
+        Ok(asked) => asked,
+        Err(error) => return text(StatusCode::BAD_REQUEST, format!("{error}\n")),
+    };
+    let content_type = content_type(asked.output);
+    let status = status::Status::read(admin, asked);
+    match write_large(admin, move || status.write(asked.output)).await {
+        Ok(body) => respond(StatusCode::OK, content_type, body),
+        Err(answer) => answer,
+    }
+}
+
+fn content_type(output: explain::Output) -> &'static str {
+    match output {
+        explain::Output::Json => JSON,
+        explain::Output::Text => TEXT,
     }
 }
 

@@ -17,7 +17,7 @@ use crate::{
     model::{
         fold::{
             Fold,
-            tests::build::{self, Build as _},
+            tests::build::{self, Build as _, traffic_policy},
         },
         names::ObjectName,
         pod::{Pod, SkipRules, Workload},
@@ -25,6 +25,7 @@ use crate::{
         seams::SystemClock,
         service::{Endpoint, EndpointSet, Service, ServicePort, ServiceState},
         spiffe::SpiffeId,
+        traffic_policy::PolicyTarget,
     },
     telemetry::{self, ConnectionInfo, Reason, Reporter, RequestInfo, RequestProtocol, TAPS_MAX},
 };
@@ -69,6 +70,8 @@ impl World {
                 Arc::new(snapshot)
             }),
             pods: Box::new(|| serde_json::json!([{ "name": "shop/web-1", "state": "captured" }])),
+            pod_counts: Box::new(PodCounts::default),
+            services: Box::new(ServicesStatus::default),
             readiness: Box::new(move || ready.lock().unwrap().readiness.clone()),
             liveness: Box::new(move || {
                 let liveness = live.lock().unwrap().liveness.clone();
@@ -198,6 +201,7 @@ async fn the_rest_is_for_the_admin_address_alone() {
         "/debug/config/",
         "/debug/explain?from=shop&to=web",
         "/debug/tap",
+        "/debug/status",
     ] {
         assert_eq!(get(metrics, path).await.0, 404, "{path}");
     }
@@ -343,6 +347,7 @@ fn objects_are_described_as_their_authors_know_them() {
             captured: Some(true),
             netns: None,
             skip: SkipRules::default(),
+            weight: None,
         }),
         identity: SpiffeId::new("cluster.local", "shop", "web"),
         enrolled: true,
@@ -386,6 +391,47 @@ fn objects_are_described_as_their_authors_know_them() {
     assert_eq!(json["vips"][0], "10.96.0.1");
     assert_eq!(json["ports"][0]["endpoints"][0]["address"], "10.0.0.1:8080");
     assert_eq!(json["ports"][0]["endpoints"][1]["ready"], false);
+    assert_eq!(json["ports"][0]["endpoints"][1]["weight"], 100);
+}
+
+#[test]
+fn a_policy_that_does_not_count_is_shown() {
+    let on = || [PolicyTarget::Service("web".into())];
+    let changes = ["shop/b", "shop/a"].map(|name| traffic_policy(name, on(), 1).upsert());
+    let delta = Delta {
+        changes: changes.into(),
+        ..Delta::default()
+    };
+    let snapshot = Fold::new("cluster.local", "n1").apply(delta, Instant::now());
+    let json = config::describe(&snapshot);
+    let expected = serde_json::json!([
+        {"target": "Service web", "winner": "shop/a", "losers": ["shop/b"]},
+    ]);
+    assert_eq!(json["policyConflicts"], expected);
+    assert_eq!(json["counts"]["policyConflicts"], 1);
+}
+
+#[tokio::test]
+async fn the_status_is_told_ready_or_not() {
+    let mut world = World::new();
+    let address = world.serve(Surface::Admin).await;
+    let (status, head, body) = get(address, "/debug/status?output=text").await;
+    assert_eq!(status, 200);
+    assert!(head.contains("content-type: text/plain"), "{head}");
+    assert!(body.starts_with("agent     ready, version"), "{body}");
+
+    let missing = vec!["the agent is draining".to_owned()];
+    world.state.lock().unwrap().readiness = Readiness::NotReady(missing);
+    let (status, head, body) = get(address, "/debug/status").await;
+    assert_eq!(status, 200, "an agent that is not ready still tells");
+    assert!(head.contains("content-type: application/json"), "{head}");
+    let told: Value = serde_json::from_str(&body).unwrap();
+    assert_eq!(told["ready"], false);
+    assert_eq!(told["missing"][0], "the agent is draining");
+    assert_eq!(told["generation"], 42);
+
+    let (status, _, body) = get(address, "/debug/status?colour=red").await;
+    assert!(status == 400 && body.contains("no parameter"), "{body}");
 }
 
 #[tokio::test]

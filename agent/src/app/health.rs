@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use serde_json::{Value, json};
 
 use crate::{
-    admin::Readiness,
+    admin::{PodCounts, Readiness},
     enroll::{PodStatus, Stage},
 };
 
@@ -72,6 +72,19 @@ impl Health {
                 })
             })
             .collect()
+    }
+
+    pub(super) fn pod_counts(&self) -> PodCounts {
+        let pods = &self.lock().pods;
+        let of = |stages: &[Stage]| {
+            pods.iter()
+                .filter(|pod| stages.contains(&pod.stage))
+                .count()
+        };
+        PodCounts {
+            enrolled: of(&[Stage::Waiting, Stage::Proving, Stage::Captured]),
+            captured: of(&[Stage::Captured]),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -34,7 +34,7 @@ use crate::{
         seams::{Clock, Source as _, SystemClock},
         snapshot::Snapshot,
     },
-    proxy::Shared,
+    proxy::{Services, Shared},
     settings::AgentSettings,
     sources::files::FolderSource,
     telemetry::{
@@ -86,11 +86,21 @@ pub fn run(settings: &AgentSettings) -> Result<(), AppError> {
         .read_capture_verdicts_from(Box::new(move || verdicts.read()));
 
     let snapshot = Arc::new(ArcSwap::from_pointee(Snapshot::default()));
+    let services = Services::new(
+        Arc::clone(telemetry.metrics()),
+        settings.node.as_str().into(),
+    );
+    let services = Arc::new(services);
+    let observed = Arc::clone(&services);
+    telemetry
+        .metrics()
+        .read_services_from(Box::new(move || observed.observed()));
     let shared = Arc::new(Shared {
         snapshot: Arc::clone(&snapshot),
         original_dst: Box::new(KernelOriginalDst),
         telemetry: telemetry.clone(),
         cluster_domain: telemetry::Settings::default().cluster_domain,
+        services: Arc::clone(&services),
     });
     let workers = Workers::start(settings.threads(), &shared)?;
     let health = Arc::new(Health::default());
@@ -116,6 +126,7 @@ pub fn run(settings: &AgentSettings) -> Result<(), AppError> {
             snapshot,
             health,
             workers: workers.clone(),
+            services,
         },
     );
     info!(
@@ -232,6 +243,7 @@ struct AdminParts {
     snapshot: Arc<ArcSwap<Snapshot>>,
     health: Arc<Health>,
     workers: Workers,
+    services: Arc<Services>,
 }
 
 fn start_admin(settings: &AgentSettings, runtime: &Runtime, parts: AdminParts) {
@@ -240,12 +252,15 @@ fn start_admin(settings: &AgentSettings, runtime: &Runtime, parts: AdminParts) {
         snapshot,
         health,
         workers,
+        services,
     } = parts;
-    let readiness = Arc::clone(&health);
+    let (readiness, pod_counts) = (Arc::clone(&health), Arc::clone(&health));
     let admin = Admin::new(Sources {
         telemetry,
         snapshot: Box::new(move || snapshot.load_full()),
         pods: Box::new(move || health.pods()),
+        pod_counts: Box::new(move || pod_counts.pod_counts()),
+        services: Box::new(move || services.status()),
         readiness: Box::new(move || readiness.readiness()),
         liveness: Box::new(move || workers.liveness()),
     });

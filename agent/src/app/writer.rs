@@ -191,6 +191,15 @@ impl Writer {
         self.telemetry
             .metrics()
             .config_applied(new.generation, rejected, now);
+        let conflicts = new.policy_conflicts();
+        if !old.policy_conflicts().ptr_eq(conflicts) {
+            self.telemetry
+                .metrics()
+                .set_policy_conflicts(conflicts.len());
+            for conflict in new.policy_conflicts_since(&old) {
+                warn!("{conflict}");
+            }
+        }
         if old.mesh != new.mesh {
             self.telemetry.configure(&new.mesh);
             self.identities

@@ -50,6 +50,17 @@ pub(super) async fn get(admin: SocketAddr, target: &str) -> anyhow::Result<Respo
     })
 }
 
+/// The whole of the answer.
+///
+/// # Errors
+/// As [`get`], and when the answer ends early.
+pub(super) async fn fetch(admin: SocketAddr, target: &str) -> anyhow::Result<Vec<u8>> {
+    let response = get(admin, target).await?;
+    let body = response.into_body().collect().await;
+    let body = body.context("the agent's answer ended early")?;
+    Ok(body.to_bytes().to_vec())
+}
+
 async fn ask(admin: SocketAddr, target: &str) -> anyhow::Result<Response<Incoming>> {
     let stream = TcpStream::connect(admin).await?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;

@@ -8,9 +8,8 @@ use std::{
     time::SystemTime,
 };
 
-use anyhow::{Context as _, anyhow};
+use anyhow::anyhow;
 use clap::ValueEnum;
-use http_body_util::BodyExt as _;
 
 use super::admin_client;
 use crate::{
@@ -118,8 +117,5 @@ async fn of_agent(args: &Args) -> anyhow::Result<Vec<u8>> {
     pairs.extend(args.method.as_deref().map(|method| ("method", method)));
     pairs.extend(args.headers.iter().map(|line| ("header", line.as_str())));
     let target = format!("/debug/explain?{}", form::encode(pairs));
-    let response = admin_client::get(args.admin, &target).await?;
-    let body = response.into_body().collect().await;
-    let body = body.context("the agent's answer ended early")?;
-    Ok(body.to_bytes().to_vec())
+    admin_client::fetch(args.admin, &target).await
 }

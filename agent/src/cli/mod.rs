@@ -5,6 +5,7 @@ mod agent;
 mod check;
 mod completions;
 mod explain;
+mod status;
 mod tap;
 mod uninstall;
 mod validate;
@@ -40,6 +41,8 @@ enum Command {
     Explain(Box<explain::Args>),
     /// Show a running agent's requests as they end
     Tap(Box<tap::Args>),
+    /// Say how a running agent and the services that it reaches are
+    Status(status::Args),
     /// Remove everything that an agent has left on this node
     Uninstall(uninstall::Args),
     /// Write a shell's completions to stdout
@@ -54,6 +57,7 @@ pub fn run() -> ExitCode {
         Command::Validate(args) => validate::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Tap(args) => tap::run(&args),
+        Command::Status(args) => status::run(&args),
         Command::Uninstall(args) => uninstall::run(&args),
         Command::Completions(args) => {
             completions::run(&args);

@@ -20,6 +20,9 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     for problem in &report.problems {
         println!("{problem}");
     }
+    for conflict in &report.conflicts {
+        println!("{conflict}");
+    }
     for (kind, count) in &report.objects {
         println!("{count:>6} {kind:?}");
     }
@@ -32,11 +35,12 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
             report.foreign
         );
     }
-    if report.problems.is_empty() {
+    let problems = report.problems.len() + report.conflicts.len();
+    if problems == 0 {
         println!("valid");
         Ok(ExitCode::SUCCESS)
     } else {
-        println!("{} problems", report.problems.len());
+        println!("{problems} problems");
         Ok(ExitCode::FAILURE)
     }
 }

@@ -217,6 +217,7 @@ fn pod(pod: &str) -> Pod {
         captured: None,
         netns: Some(NetnsRef::Pid(1)),
         skip: SkipRules::default(),
+        weight: None,
     }
 }
 

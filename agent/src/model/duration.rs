@@ -39,5 +39,15 @@ pub fn parse(text: &str) -> Result<Duration, DurationError> {
     }
 }
 
+/// As [`parse`] reads it, in the largest unit that is exact; what is below a millisecond is lost.
+pub fn text(duration: Duration) -> String {
+    let ms = duration.as_millis();
+    let (unit, unit_ms) = [("h", 3_600_000), ("m", 60_000), ("s", 1000)]
+        .into_iter()
+        .find(|(_, unit_ms)| ms > 0 && ms.is_multiple_of(*unit_ms))
+        .unwrap_or(if ms == 0 { ("s", 1000) } else { ("ms", 1) });
+    format!("{}{unit}", ms / unit_ms)
+}
+
 #[cfg(test)]
 mod tests;

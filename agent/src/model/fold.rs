@@ -5,8 +5,10 @@
 //! of that namespace. What several changes of one delta touch is derived once, at its end.
 
 mod claims;
+mod headless;
 mod identities;
 mod pods;
+mod policies;
 mod routes;
 mod services;
 
@@ -19,7 +21,9 @@ use std::{
 
 use self::{
     claims::Claims,
+    headless::Headless,
     identities::Identities,
+    policies::{Policies, TargetKey},
     routes::{Routes, TouchedRoutes},
 };
 use super::{
@@ -46,6 +50,10 @@ pub struct Fold {
     slice_services: HashMap<ObjectName, Arc<str>>,
     mesh_configs: BTreeMap<ObjectName, Arc<MeshConfig>>,
     routes: Routes,
+    policies: Policies,
+    headless: Headless,
+    /// Addresses of pods that have a weight, with the pods' namespaces.
+    weights: HashMap<IpAddr, (Arc<str>, u16)>,
 }
 
 /// What one delta has touched and is derived anew at its end.
@@ -56,6 +64,10 @@ struct Touched {
     /// Namespaces whose policies changed.
     policies: BTreeSet<Arc<str>>,
     routes: TouchedRoutes,
+    /// Whose TrafficPolicies changed.
+    policy_targets: BTreeSet<TargetKey>,
+    /// Namespaces and addresses of pods whose weight changed.
+    weights: BTreeSet<(Arc<str>, IpAddr)>,
     mesh: bool,
 }
 
@@ -71,6 +83,9 @@ impl Fold {
             slice_services: HashMap::new(),
             mesh_configs: BTreeMap::new(),
             routes: Routes::default(),
+            policies: Policies::default(),
+            headless: Headless::default(),
+            weights: HashMap::new(),
         }
     }
 
@@ -122,7 +137,7 @@ impl Fold {
     ) {
         match resource {
             Resource::Namespace(_) => {}
-            Resource::Pod(pod) => self.upsert_pod(name, pod, now),
+            Resource::Pod(pod) => self.upsert_pod(name, pod, touched, now),
             Resource::Service(service) => self.upsert_service(name, service, touched),
             Resource::EndpointSlice(slice) => self.upsert_slice(name, slice, touched),
             Resource::PeerAuthentication(policy) => {
@@ -134,7 +149,13 @@ impl Fold {
                 self.mesh_configs.insert(name, config);
             }
             Resource::Route(route) => self.routes.upsert(route, &mut touched.routes),
-            Resource::TrafficPolicy(_) | Resource::Node(_) => {}
+            Resource::TrafficPolicy(policy) => {
+                self.policies.upsert(policy, &mut touched.policy_targets);
+            }
+            Resource::Node(node) if node.name == self.node => {
+                self.state.zone.clone_from(&node.zone);
+            }
+            Resource::Node(_) => {}
             Resource::ReferenceGrant(grant) => {
                 self.routes.upsert_grant(grant, &mut touched.routes);
             }
@@ -145,7 +166,7 @@ impl Fold {
         let name = &key.name;
         match key.kind {
             Kind::Namespace => {}
-            Kind::Pod => self.remove_pod(name),
+            Kind::Pod => self.remove_pod(name, touched),
             Kind::Service => self.remove_service(name, touched),
             Kind::EndpointSlice => self.remove_slice(name, touched),
             Kind::PeerAuthentication => {
@@ -160,7 +181,9 @@ impl Fold {
             Kind::GrpcRoute => self.remove_route(RouteKind::Grpc, name, touched),
             Kind::TcpRoute => self.remove_route(RouteKind::Tcp, name, touched),
             Kind::TlsRoute => self.remove_route(RouteKind::Tls, name, touched),
-            Kind::TrafficPolicy | Kind::Node => {}
+            Kind::TrafficPolicy => self.policies.remove(name, &mut touched.policy_targets),
+            Kind::Node if name.name == self.node => self.state.zone = None,
+            Kind::Node => {}
             Kind::ReferenceGrant => self.routes.remove_grant(name, &mut touched.routes),
         }
     }
@@ -174,8 +197,11 @@ impl Fold {
         for namespace in &touched.namespaces {
             self.derive_enrolment(namespace, now);
         }
+        self.derive_policy_targets(&mut touched);
+        self.touch_weighed(&mut touched);
         for service in &touched.services {
-            self.derive_endpoints(service);
+            self.derive_service(service);
+            self.derive_headless(service);
         }
         self.derive_routes(&mut touched);
         for namespace in touched.policies {

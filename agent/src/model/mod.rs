@@ -18,4 +18,5 @@ pub mod seams;
 pub mod service;
 pub mod snapshot;
 pub mod spiffe;
+pub mod status;
 pub mod traffic_policy;

@@ -19,6 +19,8 @@ pub const ANNOTATION_AMBIENT: &str = "ambient.istio.io/redirection";
 pub const ANNOTATION_SKIP_INBOUND_PORTS: &str = "weir.dev/skip-inbound-ports";
 pub const ANNOTATION_SKIP_OUTBOUND_PORTS: &str = "weir.dev/skip-outbound-ports";
 pub const ANNOTATION_SKIP_OUTBOUND_CIDRS: &str = "weir.dev/skip-outbound-cidrs";
+/// The pod's share of what its services get; see [`super::service::Place::weight`].
+pub const ANNOTATION_WEIGHT: &str = "weir.dev/weight";
 
 /// A Pod, reduced to what the mesh needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,6 +47,8 @@ pub struct Pod {
     pub captured: Option<bool>,
     pub netns: Option<NetnsRef>,
     pub skip: SkipRules,
+    /// [`ANNOTATION_WEIGHT`], 0 to [`super::service::WEIGHT_MAX`].
+    pub weight: Option<u16>,
 }
 
 /// Labels of an object, or those a selector asks for. Immutable, so that the replicas of a

@@ -271,7 +271,8 @@ pub enum BackendRef {
     Invalid(Arc<str>),
 }
 
-/// `timeouts`. `None`, or `0s` in the manifest, is no limit.
+/// `timeouts`. [`Duration::ZERO`], `0s` in the manifest, is "no limit" said on purpose: a policy's word
+/// does not count then. `None`: nothing is said.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Timeouts {
     /// From the request's arrival to the end of the answer.

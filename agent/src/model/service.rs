@@ -2,6 +2,7 @@
 
 use std::{
     net::{IpAddr, SocketAddr},
+    ops::Range,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -91,7 +92,7 @@ pub struct EndpointSet {
 pub struct Place {
     pub node: Option<Arc<str>>,
     pub zone: Option<Arc<str>>,
-    /// `weir.dev/weight` of the pod, 0 to [`WEIGHT_MAX`]; `None`: [`WEIGHT`].
+    /// `weir.dev/weight` of the pod of the service's own namespace that has the address, 0 to [`WEIGHT_MAX`]; `None`: [`WEIGHT`].
     pub weight: Option<u16>,
 }
 
@@ -117,6 +118,12 @@ impl ServiceState {
 }
 
 impl ServiceState {
+    /// Whether its policy limits what reaches its pods.
+    pub fn is_limited(&self) -> bool {
+        let policy = self.policy.as_ref();
+        policy.is_some_and(|policy| !policy.rate_limits.is_empty() || policy.concurrency.is_some())
+    }
+
     /// What is said of the protocol that endpoints speak at `port` of their own.
     pub fn protocol_at(&self, port: u16) -> Protocol {
         let mut ports = self.service.ports.iter().zip(&self.endpoints);
@@ -145,16 +152,28 @@ impl EndpointSet {
     /// sees its client's own address; where the family has none, the other one's are better than
     /// nothing.
     pub fn usable(&self, ipv6: bool) -> &[Endpoint] {
+        &self.endpoints[self.usable_range(ipv6)]
+    }
+
+    /// The same, as a part of `endpoints`.
+    pub fn usable_range(&self, ipv6: bool) -> Range<usize> {
         let (ready, draining) = self.endpoints.split_at(self.ready);
-        let of_family = |endpoints: &'_ [Endpoint]| {
+        let of_family = |from: usize, endpoints: &[Endpoint]| {
             let at = endpoints.partition_point(|endpoint| !endpoint.address.is_ipv6());
-            if ipv6 { at..endpoints.len() } else { 0..at }
+            match ipv6 {
+                true => from + at..from + endpoints.len(),
+                false => from..from + at,
+            }
         };
-        let (of_ready, of_draining) = (&ready[of_family(ready)], &draining[of_family(draining)]);
-        [of_ready, of_draining, ready, draining]
-            .into_iter()
-            .find(|endpoints| !endpoints.is_empty())
-            .unwrap_or_default()
+        [
+            of_family(0, ready),
+            of_family(self.ready, draining),
+            0..self.ready,
+            self.ready..self.endpoints.len(),
+        ]
+        .into_iter()
+        .find(|endpoints| !endpoints.is_empty())
+        .unwrap_or_default()
     }
 
     pub fn is_empty(&self) -> bool {

@@ -11,6 +11,7 @@ use super::{
     policy::{MtlsMode, NamespacePolicies, PeerAuthentication},
     route::ServiceRoutes,
     service::{EndpointSlice, ServiceState},
+    traffic_policy::{PolicyConflict, PolicyTarget},
 };
 
 /// One state of the mesh. Cloning shares everything; a new snapshot costs what changed.
@@ -39,6 +40,11 @@ pub struct Snapshot {
     pub(super) routes: OrdMap<ObjectName, Arc<ServiceRoutes>>,
     pub(super) destinations: OrdMap<IpAddr, Destination>,
     pub(super) peer_authentications: OrdMap<ObjectName, Arc<PeerAuthentication>>,
+    /// Services whose policy limits what reaches their pods.
+    pub(super) limited: OrdMap<ObjectName, Arc<ServiceState>>,
+    pub(super) headless: OrdMap<IpAddr, Arc<ServiceState>>,
+    /// By the target, and the namespace of it and its policies.
+    pub(super) policy_conflicts: OrdMap<(Arc<str>, PolicyTarget), Arc<PolicyConflict>>,
     /// The same policies by namespace, in the order in which they are asked.
     pub(super) policies: OrdMap<Arc<str>, Arc<NamespacePolicies>>,
 }
@@ -103,6 +109,30 @@ impl Snapshot {
             .flat_map(|(_, _, table)| table.rules())
             .map(|rule| Arc::clone(&rule.route_label))
             .collect()
+    }
+
+    /// Services with a policy that limits requests or concurrency at the destination.
+    pub fn limited_services(&self) -> &OrdMap<ObjectName, Arc<ServiceState>> {
+        &self.limited
+    }
+
+    /// The headless service with a policy that the pod at `ip` is of; of several the first by
+    /// name.
+    pub fn headless_with_policy(&self, ip: IpAddr) -> Option<&Arc<ServiceState>> {
+        self.headless.get(&ip)
+    }
+
+    /// Targets that several TrafficPolicies name, of which only the oldest counts.
+    pub fn policy_conflicts(&self) -> &OrdMap<(Arc<str>, PolicyTarget), Arc<PolicyConflict>> {
+        &self.policy_conflicts
+    }
+
+    /// Those that `old` did not have, or not so.
+    pub fn policy_conflicts_since(&self, old: &Self) -> impl Iterator<Item = &PolicyConflict> {
+        self.policy_conflicts
+            .iter()
+            .filter(|(target, conflict)| old.policy_conflicts.get(*target) != Some(*conflict))
+            .map(|(_, conflict)| &**conflict)
     }
 
     pub fn namespaces(&self) -> &OrdMap<Arc<str>, Arc<Namespace>> {

@@ -5,6 +5,7 @@
 //! field: the rule's own stanza, a policy on the rule, one on the Service, the defaults.
 
 use std::{
+    fmt,
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -44,6 +45,50 @@ pub enum PolicyTarget {
         route: Arc<str>,
         section: Option<Arc<str>>,
     },
+}
+
+/// Several policies on one target: the oldest wins wholly.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PolicyConflict {
+    /// In the winner's namespace.
+    pub target: PolicyTarget,
+    pub winner: ObjectName,
+    /// On this target they say nothing.
+    pub losers: Vec<ObjectName>,
+}
+
+impl fmt::Display for PolicyConflict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TrafficPolicy ")?;
+        for (index, loser) in self.losers.iter().enumerate() {
+            let separator = if index == 0 { "" } else { ", " };
+            write!(f, "{separator}{loser}")?;
+        }
+        let Self { target, winner, .. } = self;
+        write!(
+            f,
+            ": does not count for {target}: {winner} is older, or as old and first by name"
+        )
+    }
+}
+
+impl fmt::Display for PolicyTarget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Service(name) => write!(f, "Service {name}"),
+            Self::Rule {
+                kind,
+                route,
+                section,
+            } => {
+                write!(f, "{} {route}", kind.as_str())?;
+                match section {
+                    Some(section) => write!(f, ", rule {section}"),
+                    None => Ok(()),
+                }
+            }
+        }
+    }
 }
 
 /// `spec`, less its targets.
@@ -111,7 +156,7 @@ pub const RETRY_BUFFER_BYTES_MAX: usize = 4 << 20;
 pub const RETRY_BUDGET_PERCENT: u8 = 20;
 pub const RETRY_BUDGET_MIN_PER_SECOND: u32 = 10;
 
-/// `retries.on`: after what a request is tried again.
+/// `retries.on`: after what a request is tried again. A list replaces the default.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RetryOn {
     /// No connection: nothing was sent.
@@ -242,6 +287,7 @@ pub struct LoadBalancer {
     /// A new endpoint's share grows from [`SLOW_START_FLOOR_PERCENT`] to its whole within this
     /// time; zero: at once.
     pub slow_start: Duration,
+    /// `None` says nothing: the Service's own `trafficDistribution` counts.
     pub locality: Locality,
 }
 

@@ -18,7 +18,7 @@ use crate::{
     telemetry::Reason,
     transport::{
         copy::Supervision,
-        limits::{CONNECTIONS_MAX, HALF_CLOSED_IDLE_TIMEOUT, HEADER_TIMEOUT, IDLE_TIMEOUT},
+        limits::{CONNECTIONS_MAX, HALF_CLOSED_IDLE_TIMEOUT, HEADER_TIMEOUT},
     },
 };
 
@@ -88,7 +88,7 @@ impl Registry {
             } else if entry.supervision.half_closed() && idle >= HALF_CLOSED_IDLE_TIMEOUT.as_secs()
             {
                 entry.supervision.end(Reason::HalfCloseTimeout);
-            } else if idle >= IDLE_TIMEOUT.as_secs() {
+            } else if entry.supervision.is_idle_too_long() {
                 entry.supervision.end(Reason::IdleTimeout);
             }
         }

@@ -20,9 +20,10 @@ use tokio::{
 use tracing::error;
 
 use super::{
-    l4, l7,
+    check, l4, l7,
     pods::LocalPod,
     registry::{Registered, Registry},
+    services::{Services, Views},
 };
 use crate::{
     model::{
@@ -53,6 +54,7 @@ pub struct Shared {
     pub telemetry: Telemetry,
     /// The end of services' names.
     pub cluster_domain: Arc<str>,
+    pub services: Arc<Services>,
 }
 
 /// What a thread tells of itself, for others to read.
@@ -97,6 +99,7 @@ pub struct Worker {
     /// HTTP connections to applications and endpoints outside the mesh.
     pub(super) upstreams: l7::pool::Pool,
     pub(super) balancer: l7::balance::Balancer,
+    pub(super) views: Views,
     /// Mirrored requests that are under way.
     pub(super) mirrors: Cell<usize>,
     /// Destinations whose server speaks first, as was seen.
@@ -134,6 +137,7 @@ impl Worker {
                 pool: Pool::new(Arc::clone(shared.telemetry.metrics())),
                 upstreams: l7::pool::Pool::new(Arc::clone(shared.telemetry.metrics())),
                 balancer: l7::balance::Balancer::new(seed()),
+                views: Views::new(Arc::clone(&shared.services)),
                 mirrors: Cell::new(0),
                 server_first: RefCell::default(),
                 registry: Registry::new(Arc::clone(&status.connections)),
@@ -144,6 +148,10 @@ impl Worker {
                 handshakes: Cell::new(0),
                 inbound_tunnels: Cell::new(0),
             });
+            if worker.shared.services.claim_checks() {
+                spawn_local(check::run(Rc::clone(&worker)));
+            }
+            let wanted = Arc::clone(worker.views.hub());
             let mut sweeps = interval(Duration::from_secs(1));
             sweeps.set_missed_tick_behavior(MissedTickBehavior::Delay);
             loop {
@@ -155,7 +163,10 @@ impl Worker {
                     _ = sweeps.tick() => {
                         worker.registry.sweep();
                         worker.upstreams.sweep();
+                        worker.upstreams.evict_wanted();
+                        worker.views.sweep(&worker.snapshot());
                     }
+                    () = wanted.wanted.notified() => worker.upstreams.evict_wanted(),
                 }
             }
         });
@@ -229,11 +240,16 @@ impl Worker {
             .retain(|_, other| !Rc::ptr_eq(other, &pod));
         self.pool.retire_source(&pod.workload().pod.uid);
         self.upstreams.retire(id);
+        self.views.hub().stale.flush_pod(&pod.workload().pod.uid);
         Some(pod)
     }
 
     pub(super) fn snapshot(&self) -> Arc<Snapshot> {
         self.shared.snapshot.load_full()
+    }
+
+    pub(super) fn pod(&self, id: CaptureId) -> Option<Rc<LocalPod>> {
+        self.pods.borrow().get(&id).cloned()
     }
 
     /// The captured pod of this node that has the address.

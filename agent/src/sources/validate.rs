@@ -4,7 +4,12 @@
 use std::{collections::BTreeMap, io, path::Path, sync::Arc, time::Instant};
 
 use super::{Problem, files, parse::IdleKind};
-use crate::model::{fold::Fold, resource::Kind, snapshot::Snapshot};
+use crate::model::{
+    fold::Fold,
+    resource::{Delta, Kind},
+    snapshot::Snapshot,
+    traffic_policy::PolicyConflict,
+};
 
 /// What a folder of manifests comes to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -17,6 +22,8 @@ pub struct Report {
     pub idle: BTreeMap<IdleKind, usize>,
     /// Objects of kinds that are not Weir's business.
     pub foreign: usize,
+    /// TrafficPolicies of which only the oldest counts.
+    pub conflicts: Vec<Arc<PolicyConflict>>,
 }
 
 /// Reads `dir` once, as an agent would at its start.
@@ -26,13 +33,17 @@ pub struct Report {
 pub fn folder(dir: &Path) -> io::Result<Report> {
     std::fs::read_dir(dir)?;
     let files::Once {
-        census, problems, ..
+        census,
+        problems,
+        delta,
     } = files::once(dir);
+    let snapshot = folded(delta, "cluster.local");
     Ok(Report {
         problems,
         objects: census.objects,
         idle: census.idle,
         foreign: census.foreign,
+        conflicts: snapshot.policy_conflicts().values().cloned().collect(),
     })
 }
 
@@ -45,9 +56,12 @@ pub fn snapshot(dir: &Path, trust_domain: &str) -> io::Result<(Arc<Snapshot>, Ve
     let files::Once {
         delta, problems, ..
     } = files::once(dir);
-    // Of no node: no pod is local.
-    let snapshot = Fold::new(trust_domain, "").apply(delta, Instant::now());
-    Ok((snapshot, problems))
+    Ok((folded(delta, trust_domain), problems))
+}
+
+/// Of no node: no pod is local.
+fn folded(delta: Delta, trust_domain: &str) -> Arc<Snapshot> {
+    Fold::new(trust_domain, "").apply(delta, Instant::now())
 }
 
 #[cfg(test)]

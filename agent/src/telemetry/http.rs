@@ -249,6 +249,11 @@ impl RequestRecord {
         self.end(reason, detail);
     }
 
+    /// It was no traffic, but the agent's own: nothing is told of it.
+    pub fn dismiss(mut self) {
+        self.finished = true;
+    }
+
     fn end(&mut self, reason: Reason, detail: Option<Cow<'static, str>>) {
         self.finished = true;
         let shared = &self.worker.shared;

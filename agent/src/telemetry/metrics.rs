@@ -1,9 +1,10 @@
 //! What only the agent knows of itself: the `weir_*` metrics.
 //!
 //! Callers say what happened (`tls_handshake_failed`, `limit_reached`); which series that is stays
-//! in here. Every label comes from a closed set.
+//! in here. Every label comes from a closed set, or is bounded.
 
 mod families;
+mod resilience;
 
 use std::{
     fmt,
@@ -17,8 +18,12 @@ use prometheus_client::{
 };
 
 pub(super) use self::families::SpanCounters;
-use self::families::{
-    Capture, Config, Connections, HandshakeLabels, LimitLabel, Losses, Renewals, Tunnels,
+pub use self::resilience::{BREAKER_SERVICES_MAX, FaultKind, PoolLimit, RetryOutcome};
+use self::{
+    families::{
+        Capture, Config, Connections, HandshakeLabels, LimitLabel, Losses, Renewals, Tunnels,
+    },
+    resilience::Resilience,
 };
 use super::{
     observed::{Observed, VerdictSource},
@@ -90,6 +95,7 @@ pub struct Metrics {
     connections: Connections,
     renewals: Renewals,
     losses: Losses,
+    resilience: Resilience,
 }
 
 impl Metrics {
@@ -106,6 +112,7 @@ impl Metrics {
             connections: Connections::register(registry),
             renewals: Renewals::register(registry),
             losses: Losses::register(registry),
+            resilience: Resilience::register(registry),
         }
     }
 
@@ -129,6 +136,11 @@ impl Metrics {
         self.config.generation.set(generation);
         self.config.rejected_objects.set(signed(rejected));
         self.observed.set_config_applied(at);
+    }
+
+    /// Targets that several TrafficPolicies name, right now.
+    pub fn set_policy_conflicts(&self, conflicts: usize) {
+        self.config.policy_conflicts.set(signed(conflicts));
     }
 
     /// `reason` is `TlsFailure::as_str` of `identity`: a closed set.

@@ -43,8 +43,14 @@ pub use self::{
         RouteRef,
     },
     labels::{Reporter, SecurityPolicy},
-    metrics::{ActiveGuard, Direction, Metrics, TlsSide},
-    observed::VerdictSource,
+    metrics::{
+        ActiveGuard, BREAKER_SERVICES_MAX, Direction, FaultKind, Metrics, PoolLimit, RetryOutcome,
+        TlsSide,
+    },
+    observed::{
+        BreakerObserved, PoolObserved, SERVICES_OBSERVED_MAX, ServicesObserved, ServicesSource,
+        VerdictSource,
+    },
     peers::ConnectionInfo,
     reason::Reason,
     series::PodKey,

@@ -1,5 +1,7 @@
 //! Metrics whose value is worked out when somebody asks: ages, and counters kept elsewhere.
 
+mod services;
+
 use std::{
     collections::BTreeMap,
     fmt,
@@ -13,6 +15,9 @@ use prometheus_client::{
     metrics::{MetricType, counter::ConstCounter, gauge::ConstGauge},
 };
 
+pub use self::services::{
+    BreakerObserved, PoolObserved, SERVICES_OBSERVED_MAX, ServicesObserved, ServicesSource,
+};
 use crate::model::{seams::Clock, spiffe::SpiffeId};
 
 /// Reads the kernel's counters of verdicts: name and count.
@@ -21,6 +26,7 @@ pub type VerdictSource = Box<dyn Fn() -> Vec<(&'static str, u64)> + Send + Sync>
 pub(super) struct Observed {
     clock: Arc<dyn Clock>,
     verdicts: OnceLock<VerdictSource>,
+    services: OnceLock<ServicesSource>,
     /// When each certificate ends. As many as there are identities on the node.
     certificates: Mutex<BTreeMap<SpiffeId, SystemTime>>,
     config_applied: Mutex<Option<Instant>>,
@@ -31,6 +37,7 @@ impl Observed {
         Self {
             clock,
             verdicts: OnceLock::new(),
+            services: OnceLock::new(),
             certificates: Mutex::default(),
             config_applied: Mutex::default(),
         }
@@ -39,6 +46,12 @@ impl Observed {
     pub(super) fn set_verdicts(&self, source: VerdictSource) {
         if self.verdicts.set(source).is_err() {
             tracing::warn!("a second source of capture verdicts is ignored");
+        }
+    }
+
+    pub(super) fn set_services(&self, source: ServicesSource) {
+        if self.services.set(source).is_err() {
+            tracing::warn!("a second source of the state of services is ignored");
         }
     }
 
@@ -88,6 +101,9 @@ impl Collector for Observed {
                 MetricType::Gauge,
             )?;
             ConstGauge::new(age).encode(metric)?;
+        }
+        if let Some(services) = self.services.get() {
+            services().encode(&mut encoder)?;
         }
         let Some(verdicts) = self.verdicts.get() else {
             return Ok(());

@@ -44,6 +44,7 @@ pub(super) fn workload(workload: &str, name: &str, labels: &[(&str, &str)]) -> A
             captured: None,
             netns: None,
             skip: SkipRules::default(),
+            weight: None,
         }),
         identity: id(workload),
         enrolled: true,

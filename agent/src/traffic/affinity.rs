@@ -8,7 +8,6 @@
 //! The app sees the cookie too, as behind Envoy.
 
 use std::{
-    net::IpAddr,
     str::{self, FromStr},
     time::Duration,
 };
@@ -19,6 +18,7 @@ use http::{
 };
 use thiserror::Error;
 
+use super::hash::{FNV_OFFSET, fnv, fnv_address};
 use crate::model::{
     names::ObjectName,
     route::{BackendRef, ResolvedRule, SessionBy, SessionPersistence},
@@ -88,7 +88,7 @@ pub fn read(session: &SessionPersistence, headers: &HeaderMap, now_unix: u64) ->
 
 /// Names and values of a `Cookie` (RFC 6265 §4.2.1), without the quotes of the latter. Each is read
 /// for itself: browsers send what an app has set, and that may be no text.
-fn cookies(line: &[u8]) -> impl Iterator<Item = (&str, &str)> {
+pub(super) fn cookies(line: &[u8]) -> impl Iterator<Item = (&str, &str)> {
     line.split(|byte| *byte == b';').filter_map(|pair| {
         let (name, value) = str::from_utf8(pair).ok()?.split_once('=')?;
         let value = value.trim();
@@ -203,22 +203,8 @@ fn hash_backend(service: &ObjectName, port: u16) -> u64 {
 }
 
 fn hash_endpoint(endpoint: Endpoint) -> u64 {
-    let hash = match endpoint.address.to_canonical() {
-        IpAddr::V4(address) => fnv(FNV_OFFSET, &address.octets()),
-        IpAddr::V6(address) => fnv(FNV_OFFSET, &address.octets()),
-    };
+    let hash = fnv_address(FNV_OFFSET, endpoint.address);
     fnv(hash, &endpoint.port.to_be_bytes())
-}
-
-const FNV_OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
-const FNV_PRIME: u64 = 0x0000_0100_0000_01b3;
-
-/// FNV-1a, 64 bits: the same on every machine and in every version, which std's hashers do not
-/// promise. Nobody gains by a collision, so it need not resist one.
-fn fnv(hash: u64, bytes: &[u8]) -> u64 {
-    bytes.iter().fold(hash, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(FNV_PRIME)
-    })
 }
 
 #[cfg(test)]

@@ -28,6 +28,7 @@ use super::{
     window::{Counts, SLOTS, Window},
 };
 use crate::model::traffic_policy::CircuitBreaker;
+use http::StatusCode;
 
 mod word;
 
@@ -39,6 +40,16 @@ pub enum Phase {
     Open,
     /// Probes find out whether the endpoint is well.
     HalfOpen,
+}
+
+impl Phase {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::Open => "open",
+            Self::HalfOpen => "half_open",
+        }
+    }
 }
 
 /// What an event, a log line and a metric say of a breaker.
@@ -251,6 +262,11 @@ impl Breaker {
         (phase, Duration::from_nanos(self.since.load(Relaxed)))
     }
 
+    /// For how long it was opened last.
+    pub fn opened_for(&self) -> Duration {
+        self.lock().open_for
+    }
+
     /// Changes the errors in a row of the closed phase of that number, if it is still that one.
     fn set_errors(&self, epoch: u32, change: impl Fn(u32) -> u32) {
         let _ = self.word.fetch_update(AcqRel, Relaxed, |word| {
@@ -381,6 +397,24 @@ impl Breaker {
     fn lock(&self) -> MutexGuard<'_, Recovery> {
         self.recovery.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whether an answer counts as an error: 502, 503, 504, gRPC's UNAVAILABLE, and what `errorOn` adds.
+pub fn is_error(policy: &CircuitBreaker, status: StatusCode, grpc: Option<u16>) -> bool {
+    const UNAVAILABLE: u32 = 14;
+    let added = &policy.error_on;
+    let of_grpc = |code: u16| (added.grpc | 1 << UNAVAILABLE) & bit(code) != 0;
+    matches!(
+        status,
+        StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT
+    ) || added.server_error && status.is_server_error()
+        || added.too_many_requests && status == StatusCode::TOO_MANY_REQUESTS
+        || grpc.is_some_and(of_grpc)
+}
+
+/// Of a set of gRPC status codes; codes that are none are in no set.
+fn bit(code: u16) -> u32 {
+    1_u32.checked_shl(code.into()).unwrap_or(0)
 }
 
 /// Whether one more of `total` endpoints may be open beside the `open` ones, half open ones

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, StatusCode};
 
 use super::{matching::header_matches, random::below};
 use crate::model::{
@@ -35,6 +35,44 @@ pub fn decide(fault: &Fault, headers: &HeaderMap, random: u64) -> Injected {
         abort: abort
             .filter(|abort| met(abort.percent, &abort.headers, random << 32))
             .map(|abort| abort.answer),
+    }
+}
+
+/// What an HTTP client is answered: of a gRPC status the HTTP status that means it (the mapping of
+/// `google.rpc.Code`).
+pub fn http_status(answer: AbortWith) -> StatusCode {
+    let code = match answer {
+        AbortWith::Status(status) => return status,
+        AbortWith::Grpc(code) => code,
+    };
+    match code {
+        3 | 9 | 11 => StatusCode::BAD_REQUEST,
+        4 => StatusCode::GATEWAY_TIMEOUT,
+        5 => StatusCode::NOT_FOUND,
+        6 | 10 => StatusCode::CONFLICT,
+        7 => StatusCode::FORBIDDEN,
+        8 => StatusCode::TOO_MANY_REQUESTS,
+        12 => StatusCode::NOT_IMPLEMENTED,
+        14 => StatusCode::SERVICE_UNAVAILABLE,
+        16 => StatusCode::UNAUTHORIZED,
+        _ => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}
+
+/// What a gRPC client is answered: of an HTTP status what it would make of that itself (gRPC, "HTTP
+/// to gRPC Status Code Mapping").
+pub fn grpc_status(answer: AbortWith) -> u16 {
+    let status = match answer {
+        AbortWith::Grpc(code) => return code.into(),
+        AbortWith::Status(status) => status,
+    };
+    match status.as_u16() {
+        400 => 13,
+        401 => 16,
+        403 => 7,
+        404 => 12,
+        429 | 502..=504 => 14,
+        _ => 2,
     }
 }
 

@@ -107,7 +107,9 @@ impl<'p> Retries<'p> {
 
     /// Whether a request may be tried again after any of it was sent: its body must be kept, up to
     /// [`Self::buffer_bytes`].
-    pub fn needs_replay(&self) -> bool {
+    ///
+    /// Only HTTP/2 has streams to refuse.
+    pub fn needs_replay(&self, http2: bool) -> bool {
         let RetryOn {
             connect_failure: _,
             refused_stream,
@@ -119,10 +121,15 @@ impl<'p> Retries<'p> {
             statuses,
             grpc,
         } = self.on;
-        let named = [refused_stream, reset, gateway_error, server_error]
-            .into_iter()
-            .chain([retriable_4xx, timeout])
-            .any(|named| *named);
+        let named = [
+            &(*refused_stream && http2),
+            reset,
+            gateway_error,
+            server_error,
+        ]
+        .into_iter()
+        .chain([retriable_4xx, timeout])
+        .any(|named| *named);
         self.attempts > 0 && (named || !statuses.is_empty() || *grpc != 0)
     }
 

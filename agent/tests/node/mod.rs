@@ -32,7 +32,7 @@ use weir::{
         },
         snapshot::Snapshot,
     },
-    proxy::{Command, Shared},
+    proxy::{Command, Services, Shared},
     sources::files::FolderSource,
     telemetry::{self, Telemetry},
 };
@@ -84,11 +84,13 @@ impl Node {
         let settings = telemetry::Settings::default();
         let cluster_domain = Arc::clone(&settings.cluster_domain);
         let telemetry = Telemetry::new(settings, Arc::new(SystemClock)).unwrap();
+        let services = Services::new(Arc::clone(telemetry.metrics()), name.into());
         let shared = Arc::new(Shared {
             snapshot: Arc::new(ArcSwap::new(Arc::clone(&snapshot))),
             original_dst: Box::new(AlwaysTheService),
             telemetry: telemetry.clone(),
             cluster_domain,
+            services: Arc::new(services),
         });
         let (commands, queue) = tokio::sync::mpsc::channel(8);
         thread::spawn(move || data_plane(shared, queue));

@@ -111,7 +111,7 @@ impl Shop {
 }
 
 /// `GET /path name:value …`
-fn ask<'a>(client: &'a Pod, service: &ServiceHandle, line: &str) -> Request<'a> {
+pub(crate) fn ask<'a>(client: &'a Pod, service: &ServiceHandle, line: &str) -> Request<'a> {
     let mut words = line.split(' ');
     let method = words.next().unwrap_or("GET");
     let request = client.request(service.v4, words.next().unwrap_or("/"));
@@ -126,7 +126,7 @@ fn ask<'a>(client: &'a Pod, service: &ServiceHandle, line: &str) -> Request<'a> 
 }
 
 /// Who answered: a pod, or Weir itself and why.
-fn outcome(answer: &Answer) -> String {
+pub(crate) fn outcome(answer: &Answer) -> String {
     match (answer.status, answer.reason()) {
         (200, None) => answer.server(),
         (status, Some(reason)) => format!("{status} {reason}"),
@@ -145,7 +145,7 @@ fn all_to(service: &str) -> Value {
 }
 
 /// A header of the request as the application saw it, with several values joined.
-fn seen(answer: &Answer, header: &str) -> Option<String> {
+pub(crate) fn seen(answer: &Answer, header: &str) -> Option<String> {
     let report = answer.report();
     let values = report["headers"][header].as_array()?;
     let texts: Vec<_> = values.iter().filter_map(Value::as_str).collect();

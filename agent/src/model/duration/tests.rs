@@ -15,6 +15,22 @@ fn reads_what_the_gateway_api_allows() {
 }
 
 #[test]
+fn is_written_as_it_is_read() {
+    for (ms, written) in [
+        (0, "0s"),
+        (1, "1ms"),
+        (1500, "1500ms"),
+        (90_000, "90s"),
+        (5_400_000, "90m"),
+        (604_800_000, "168h"),
+    ] {
+        let duration = Duration::from_millis(ms);
+        assert_eq!(text(duration), written);
+        assert_eq!(parse(written), Ok(duration));
+    }
+}
+
+#[test]
 fn refuses_everything_else() {
     for text in [
         "",

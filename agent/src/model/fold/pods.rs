@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, sync::Arc, time::Instant};
 
-use super::Fold;
+use super::{Fold, Touched};
 use crate::model::{
     names::{self, ObjectName},
     pod::{MeshLabel, Pod, Workload},
@@ -12,7 +12,13 @@ use crate::model::{
 const DEFAULT_SERVICE_ACCOUNT: &str = "default";
 
 impl Fold {
-    pub(super) fn upsert_pod(&mut self, name: ObjectName, pod: Arc<Pod>, now: Instant) {
+    pub(super) fn upsert_pod(
+        &mut self,
+        name: ObjectName,
+        pod: Arc<Pod>,
+        touched: &mut Touched,
+        now: Instant,
+    ) {
         let old = self.state.workloads.get(&name).cloned();
         if old.as_ref().is_some_and(|old| old.pod == pod) {
             return;
@@ -28,18 +34,41 @@ impl Fold {
         if !keeps_ips {
             self.claim_ips(&name, &workload);
         }
+        self.derive_weights(workload.pod.own_ips(), touched);
         if let Some(old) = &old {
+            self.derive_weights(old.pod.own_ips(), touched);
             self.identities.release(&account(&name, &old.pod));
         }
     }
 
-    pub(super) fn remove_pod(&mut self, name: &ObjectName) {
+    pub(super) fn remove_pod(&mut self, name: &ObjectName, touched: &mut Touched) {
         let Some(old) = self.state.workloads.remove(name) else {
             return;
         };
         self.state.local.remove(name);
         self.release_ips(name, old.pod.own_ips());
+        self.derive_weights(old.pod.own_ips(), touched);
         self.identities.release(&account(name, &old.pod));
+    }
+
+    /// Weights are rare: they have an index of their own, so that services without any do not ask
+    /// for the pod of each of their endpoints.
+    fn derive_weights(&mut self, ips: &[IpAddr], touched: &mut Touched) {
+        for ip in ips {
+            let holder = self.state.workloads_by_ip.get(ip).map(|holder| &holder.pod);
+            let new = holder.and_then(|pod| Some((Arc::clone(&pod.name.namespace), pod.weight?)));
+            if self.weights.get(ip) == new.as_ref() {
+                continue;
+            }
+            let old = match new.clone() {
+                Some(new) => self.weights.insert(*ip, new),
+                None => self.weights.remove(ip),
+            };
+            let namespaces = old.into_iter().chain(new).map(|(namespace, _)| namespace);
+            touched
+                .weights
+                .extend(namespaces.map(|namespace| (namespace, *ip)));
+        }
     }
 
     /// The label of `namespace` has changed: its pods without a label of their own follow.

@@ -7,7 +7,7 @@ use std::{
     sync::Arc,
 };
 
-use super::{Fold, Touched};
+use super::{Fold, Touched, policies::Policies};
 use crate::model::{
     names::ObjectName,
     route::{
@@ -47,6 +47,13 @@ pub(super) struct TouchedRoutes {
     routes: BTreeSet<RouteKey>,
     /// Whose tables are made anew.
     services: BTreeSet<ObjectName>,
+}
+
+impl TouchedRoutes {
+    /// What else than the route itself says of it changed.
+    pub(super) fn touch(&mut self, route: RouteKey) {
+        self.routes.insert(route);
+    }
 }
 
 impl Routes {
@@ -109,17 +116,23 @@ impl Routes {
         }
     }
 
-    /// Looks at the references of a route anew. Rules that come out as they were stay the same
+    /// Looks at the references of a route, and the policies on it, anew. Rules that come out as they were stay the same
     /// allocations; if all do, no service is touched.
-    fn resolve(&mut self, key: &RouteKey, services: &mut BTreeSet<ObjectName>) {
+    fn resolve(
+        &mut self,
+        key: &RouteKey,
+        policies: &Policies,
+        services: &mut BTreeSet<ObjectName>,
+    ) {
         let Some(old) = self.routes.get(key) else {
             return;
         };
         let route = &old.route;
         let resolve = |index| {
-            let new = self.resolve_rule(route, index);
+            let new = self.resolve_rule(route, index, policies);
             let before = old.rules.get(index).filter(|before| {
                 (&before.refused, &before.mirrors_refused) == (&new.refused, &new.mirrors_refused)
+                    && before.policy == new.policy
             });
             before.map_or_else(|| Arc::new(new), Arc::clone)
         };
@@ -138,7 +151,7 @@ impl Routes {
         }
     }
 
-    fn resolve_rule(&self, route: &Arc<Route>, index: usize) -> ResolvedRule {
+    fn resolve_rule(&self, route: &Arc<Route>, index: usize, policies: &Policies) -> ResolvedRule {
         let rule = route.rules.get(index);
         let backends = || rule.into_iter().flat_map(|rule| &rule.backends);
         let mirrors = rule
@@ -147,7 +160,7 @@ impl Routes {
             .chain(backends().flat_map(|backend| &backend.filters.mirrors));
         let name = rule.and_then(|rule| rule.name.clone());
         ResolvedRule {
-            policy: None,
+            policy: policies.of_rule(route, name.as_ref()),
             refused: backends()
                 .map(|backend| self.refusal(route, &backend.backend))
                 .collect(),
@@ -236,7 +249,7 @@ impl Fold {
             mut services,
         } = std::mem::take(&mut touched.routes);
         for key in &routes {
-            self.routes.resolve(key, &mut services);
+            self.routes.resolve(key, &self.policies, &mut services);
         }
         for service in services {
             self.derive_tables(service);

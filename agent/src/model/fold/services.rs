@@ -1,12 +1,17 @@
 //! Services: virtual addresses, and endpoints gathered from slices.
 
-use std::{collections::HashSet, net::IpAddr, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashSet},
+    net::IpAddr,
+    sync::Arc,
+};
 
 use super::{Fold, Touched};
 use crate::model::{
     names::ObjectName,
     service::{
-        Endpoint, EndpointSet, EndpointSlice, Service, ServicePort, ServiceState, SliceEndpoint,
+        Endpoint, EndpointSet, EndpointSlice, Place, Service, ServicePort, ServiceState,
+        SliceEndpoint,
     },
 };
 
@@ -25,7 +30,7 @@ impl Fold {
             .as_ref()
             .is_some_and(|old| old.service.vips == service.vips);
         // The sets follow when the delta has been read to its end; until then the old ones stay,
-        // which `derive_endpoints` needs in order to keep what did not change.
+        // which `derive_service` needs in order to keep what did not change.
         let endpoints = service
             .ports
             .iter()
@@ -50,7 +55,9 @@ impl Fold {
     pub(super) fn remove_service(&mut self, name: &ObjectName, touched: &mut Touched) {
         if let Some(old) = self.state.services.remove(name) {
             self.release_vips(name, &old.service.vips);
+            self.state.limited.remove(name);
             touched.services.remove(name);
+            self.derive_headless(name);
             self.routes.touch_service(name, &mut touched.routes);
         }
     }
@@ -84,49 +91,81 @@ impl Fold {
         }
     }
 
-    /// Gathers the endpoints of `name` anew from its slices. Sets that come out as they were
-    /// stay the same allocation.
-    pub(super) fn derive_endpoints(&mut self, name: &ObjectName) {
+    /// Touches the services that have an endpoint of another weight than before.
+    pub(super) fn touch_weighed(&self, touched: &mut Touched) {
+        let mut namespaces: BTreeMap<&Arc<str>, BTreeSet<IpAddr>> = BTreeMap::new();
+        for (namespace, ip) in &touched.weights {
+            namespaces.entry(namespace).or_default().insert(*ip);
+        }
+        for (namespace, ips) in namespaces {
+            let first = (ObjectName::new(Arc::clone(namespace), ""), Arc::from(""));
+            let slices = self
+                .state
+                .slices
+                .range(first..)
+                .take_while(|((service, _), _)| service.namespace == *namespace);
+            for ((service, _), slice) in slices {
+                let mut endpoints = slice.endpoints.iter();
+                if endpoints.any(|endpoint| ips.contains(&endpoint.address)) {
+                    touched.services.insert(service.clone());
+                }
+            }
+        }
+    }
+
+    pub(super) fn slices_of(&self, service: &ObjectName) -> impl Iterator<Item = &EndpointSlice> {
+        let first = (service.clone(), Arc::from(""));
+        let slices = self.state.slices.range(first..);
+        slices
+            .take_while(move |((of, _), _)| of == service)
+            .map(|(_, slice)| slice.as_ref())
+    }
+
+    /// Gathers the endpoints of `name` anew from its slices, and its policy. Sets and policies
+    /// that come out as they were stay the same allocation.
+    pub(super) fn derive_service(&mut self, name: &ObjectName) {
         // A slice may come before its service.
         let Some(old) = self.state.services.get(name).cloned() else {
             return;
         };
-        let first = (name.clone(), Arc::from(""));
-        let slices: Vec<&EndpointSlice> = self
-            .state
-            .slices
-            .range(first..)
-            .take_while(|((service, _), _)| service == name)
-            .map(|(_, slice)| slice.as_ref())
-            .collect();
+        let slices: Vec<&EndpointSlice> = self.slices_of(name).collect();
+        let weight = |ip: &IpAddr| {
+            let (namespace, weight) = self.weights.get(ip)?;
+            (*namespace == name.namespace).then_some(*weight)
+        };
         let endpoints: Vec<Arc<EndpointSet>> = old
             .service
             .ports
             .iter()
             .zip(&old.endpoints)
-            .map(|(port, before)| gather(port, &slices, before))
+            .map(|(port, before)| gather(port, &slices, &weight, before))
             .collect();
-        if endpoints
-            .iter()
-            .zip(&old.endpoints)
-            .all(|(new, old)| Arc::ptr_eq(new, old))
-        {
+        let policy = self.policies.of_service(name, old.policy.as_ref());
+        let mut sets = endpoints.iter().zip(&old.endpoints);
+        let same_policy = match (&policy, &old.policy) {
+            (Some(new), Some(old)) => Arc::ptr_eq(new, old),
+            (new, old) => new.is_none() && old.is_none(),
+        };
+        if same_policy && sets.all(|(new, old)| Arc::ptr_eq(new, old)) {
             return;
         }
         let service = Arc::clone(&old.service);
-        self.put_service(
-            name,
-            &Arc::new(ServiceState {
-                service,
-                endpoints,
-                policy: old.policy.clone(),
-            }),
-        );
+        let state = ServiceState {
+            service,
+            endpoints,
+            policy,
+        };
+        self.put_service(name, &Arc::new(state));
     }
 
     /// Writes `state` wherever its predecessor is; claims on addresses stay as they are.
     fn put_service(&mut self, name: &ObjectName, state: &Arc<ServiceState>) {
         self.state.services.insert(name.clone(), Arc::clone(state));
+        if state.is_limited() {
+            self.state.limited.insert(name.clone(), Arc::clone(state));
+        } else if self.state.limited.contains_key(name) {
+            self.state.limited.remove(name);
+        }
         for vip in &state.service.vips {
             if self.service_holding(*vip) == Some(name) {
                 self.state.services_by_vip.insert(*vip, Arc::clone(state));
@@ -183,56 +222,100 @@ fn set_of(old: Option<&ServiceState>, port: &Arc<str>) -> Arc<EndpointSet> {
     .unwrap_or_default()
 }
 
+/// An endpoint, and what is known of its place before anything is copied.
+struct Found<'s> {
+    endpoint: Endpoint,
+    from: &'s SliceEndpoint,
+    weight: Option<u16>,
+}
+
+impl Found<'_> {
+    fn has_place(&self) -> bool {
+        self.from.node.is_some() || self.from.zone.is_some() || self.weight.is_some()
+    }
+
+    fn is_at(&self, place: &Place) -> bool {
+        let Place { node, zone, weight } = place;
+        (node, zone, weight) == (&self.from.node, &self.from.zone, &self.weight)
+    }
+
+    fn place(&self) -> Place {
+        Place {
+            node: self.from.node.clone(),
+            zone: self.from.zone.clone(),
+            weight: self.weight,
+        }
+    }
+}
+
 /// The endpoints behind `port`. An endpoint that several slices name, as while one is moved
-/// from slice to slice, counts once, and as ready if any says so.
+/// from slice to slice, counts once, and as ready if any says so; its place is what the first of
+/// those says.
 fn gather(
     port: &ServicePort,
     slices: &[&EndpointSlice],
+    weight: &impl Fn(&IpAddr) -> Option<u16>,
     before: &Arc<EndpointSet>,
 ) -> Arc<EndpointSet> {
     let expected = before.endpoints.len();
     let mut seen =
         HashSet::with_capacity_and_hasher(expected, foldhash::fast::RandomState::default());
-    let mut endpoints = Vec::with_capacity(expected);
+    let mut found: Vec<Found<'_>> = Vec::with_capacity(expected);
     let mut draining = Vec::new();
     for slice in slices {
         let Some((_, number)) = slice.ports.iter().find(|(name, _)| *name == port.name) else {
             continue;
         };
-        for SliceEndpoint {
-            address,
-            conditions,
-            ..
-        } in &slice.endpoints
-        {
+        for from in &slice.endpoints {
+            let conditions = from.conditions;
             let endpoint = Endpoint {
-                address: *address,
+                address: from.address,
                 port: *number,
+            };
+            let found_here = || Found {
+                endpoint,
+                from,
+                weight: weight(&endpoint.address),
             };
             if conditions.ready {
                 if seen.insert(endpoint) {
-                    endpoints.push(endpoint);
+                    found.push(found_here());
                 }
             } else if conditions.serving && conditions.terminating {
-                draining.push(endpoint);
+                draining.push(found_here());
             }
         }
     }
-    let ready = endpoints.len();
-    draining.retain(|endpoint| seen.insert(*endpoint));
-    endpoints.extend(draining);
-    for part in [0..ready, ready..endpoints.len()] {
+    let ready = found.len();
+    draining.retain(|found| seen.insert(found.endpoint));
+    found.extend(draining);
+    for part in [0..ready, ready..found.len()] {
         // Mostly in order: the slices of one family come one after the other.
-        endpoints[part].sort_by_key(|endpoint| endpoint.address.is_ipv6());
+        found[part].sort_by_key(|found| found.endpoint.address.is_ipv6());
     }
-    if before.ready == ready && before.endpoints == endpoints {
+    // Nothing is kept of places that nothing is known of.
+    let placed = found.iter().any(Found::has_place);
+    let same_places = match placed {
+        true => {
+            found.len() == before.places.len()
+                && found
+                    .iter()
+                    .zip(&before.places)
+                    .all(|(found, place)| found.is_at(place))
+        }
+        false => before.places.is_empty(),
+    };
+    let endpoints = || found.iter().map(|found| found.endpoint);
+    if before.ready == ready && same_places && endpoints().eq(before.endpoints.iter().copied()) {
         return Arc::clone(before);
     }
-    endpoints.shrink_to_fit();
     Arc::new(EndpointSet {
-        endpoints,
+        endpoints: endpoints().collect(),
         ready,
-        places: Vec::new(),
+        places: match placed {
+            true => found.iter().map(Found::place).collect(),
+            false => Vec::new(),
+        },
         next: Arc::clone(&before.next),
     })
 }

@@ -1,5 +1,6 @@
 pub(crate) mod build;
 mod equivalence;
+mod policies;
 mod reference;
 mod routes;
 

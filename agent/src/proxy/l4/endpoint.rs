@@ -3,7 +3,11 @@
 use std::{borrow::Cow, future::pending, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use tokio::{io::AsyncWriteExt as _, net::TcpStream, time::sleep};
+use tokio::{
+    io::AsyncWriteExt as _,
+    net::TcpStream,
+    time::{sleep, timeout},
+};
 
 use crate::{
     model::{
@@ -11,6 +15,7 @@ use crate::{
         service::{Endpoint, ServiceState},
     },
     proxy::{
+        guarded::Guarded,
         l7::detect,
         pods::LocalPod,
         way::{self, Way},
@@ -67,9 +72,19 @@ impl From<DialError> for Failure {
     }
 }
 
-impl From<TunnelError> for Failure {
-    fn from(error: TunnelError) -> Self {
-        Self::new(error.reason(), error.to_string())
+/// Why there is no tunnel, or nothing at its end.
+enum TunnelFailure {
+    Tunnel(TunnelError),
+    /// `timeouts.connect` is over.
+    Timeout,
+}
+
+impl From<TunnelFailure> for Failure {
+    fn from(failure: TunnelFailure) -> Self {
+        match failure {
+            TunnelFailure::Tunnel(error) => Self::new(error.reason(), error.to_string()),
+            TunnelFailure::Timeout => Self::new(Reason::ConnectTimeout, "no connection in time"),
+        }
     }
 }
 
@@ -81,6 +96,8 @@ pub(super) struct Attempt<'a> {
     pub(super) dialled: SocketAddr,
     pub(super) service: Option<Arc<ServiceState>>,
     pub(super) endpoint: Endpoint,
+    /// `timeouts.connect`.
+    pub(super) timeout: Duration,
 }
 
 pub(super) struct Outcome {
@@ -99,7 +116,9 @@ pub(super) async fn connect(attempt: &Attempt<'_>) -> Outcome {
             (Way::SameNode(pod), _) => attempt.same_node(&pod).await,
             (Way::Tunnel, Some(workload)) => match attempt.tunnel(workload).await {
                 // Another node's agent may not be there yet, or not any more: look again.
-                Err(error) if error.is_refused() && way::is_fresh(workload) => {
+                Err(TunnelFailure::Tunnel(error))
+                    if error.is_refused() && way::is_fresh(workload) =>
+                {
                     sleep(REFUSED_BACKOFF).await;
                     continue;
                 }
@@ -130,7 +149,15 @@ impl Attempt<'_> {
         info.destination = Some(destination);
         info.service.clone_from(&self.service);
         let mut record = self.worker.telemetry.begin(info);
-        match dial(&*pod.net, self.to(), Some(self.client), CONNECT_TIMEOUT).await {
+        let limited = Guarded::default().limit_rate(self.worker, record.info(), None);
+        if limited.is_err() {
+            record.finish(Reason::RateLimited, None);
+            return Err(Failure::new(
+                Reason::RateLimited,
+                "more than the rate limit",
+            ));
+        }
+        match dial(&*pod.net, self.to(), Some(self.client), self.timeout).await {
             Ok(stream) => {
                 record.established();
                 Ok(Upstream::Local(Box::new(LocalUpstream { stream, record })))
@@ -142,7 +169,7 @@ impl Attempt<'_> {
         }
     }
 
-    async fn tunnel(&self, destination: &Workload) -> Result<OpenTunnel, TunnelError> {
+    async fn tunnel(&self, destination: &Workload) -> Result<OpenTunnel, TunnelFailure> {
         let key = way::pool_key(self.source, self.to(), destination);
         let baggage = self.source.baggage();
         let wanted = Connect {
@@ -156,12 +183,20 @@ impl Attempt<'_> {
             },
             baggage: baggage.as_ref(),
         };
-        let pool = &self.worker.pool;
-        pool.open(&key, &self.source.dialler(), &wanted).await
+        let (pool, dialler) = (&self.worker.pool, self.source.dialler());
+        let opening = pool.open(&key, &dialler, &wanted);
+        if self.timeout == CONNECT_TIMEOUT {
+            // The tunnel's own limits are longer: they tell what is wrong with it.
+            return opening.await.map_err(TunnelFailure::Tunnel);
+        }
+        let opened = timeout(self.timeout, opening).await;
+        opened
+            .map_err(|_elapsed| TunnelFailure::Timeout)?
+            .map_err(TunnelFailure::Tunnel)
     }
 
     async fn plain(&self) -> Result<Upstream, Failure> {
-        let stream = dial(&*self.source.net, self.to(), None, CONNECT_TIMEOUT).await?;
+        let stream = dial(&*self.source.net, self.to(), None, self.timeout).await?;
         Ok(Upstream::Plain(stream))
     }
 }

@@ -9,6 +9,7 @@ use super::{Accepted, answer_probe, tunnel};
 use crate::{
     model::{limits::HBONE_PORT, protocol::Protocol},
     proxy::{
+        guarded::Guarded,
         l7::{
             self,
             detect::{self, First},
@@ -89,6 +90,12 @@ async fn let_in(
         record.finish(Reason::LimitReached, Some("connections".into()));
         return None;
     };
+    let limited = Guarded::default().limit_opaque(worker, record.info());
+    if limited.is_some_and(|limited| limited.is_err()) {
+        reset_on_close(&stream);
+        record.finish(Reason::RateLimited, None);
+        return None;
+    }
     match dial(&*pod.net, destination, Some(peer), CONNECT_TIMEOUT).await {
         Ok(up) => {
             let ends = Ends {
@@ -96,6 +103,7 @@ async fn let_in(
                 up,
                 record,
                 registered,
+                rate_asked: limited.is_some(),
             };
             find_out(worker, pod, ends, Protocol::Unknown).await
         }
@@ -113,6 +121,8 @@ pub(super) struct Ends {
     pub(super) up: TcpStream,
     pub(super) record: ConnectionRecord,
     pub(super) registered: Registered,
+    /// Its rate limit has counted it.
+    pub(super) rate_asked: bool,
 }
 
 /// What it turned out to carry.
@@ -140,6 +150,7 @@ pub(super) async fn find_out(
         mut up,
         mut record,
         registered,
+        rate_asked,
     } = ends;
     let mut client = Wire::new(client, Bytes::new());
     let mut buffer = BytesMut::new();
@@ -155,6 +166,13 @@ pub(super) async fn find_out(
         Ok(First::Http1) => Speaks::Http1,
         Ok(First::Http2) => Speaks::Http2,
         Ok(First::Tls(_) | First::Opaque) => {
+            let guarded = Guarded::default();
+            if !rate_asked && guarded.limit_rate(worker, record.info(), None).is_err() {
+                client.reset();
+                reset_on_close(&up);
+                record.finish(Reason::RateLimited, None);
+                return None;
+            }
             record.established();
             record.received(buffer.len() as u64);
             if !buffer.is_empty() {
@@ -166,6 +184,7 @@ pub(super) async fn find_out(
                 up,
                 record,
                 registered,
+                rate_asked,
             })));
         }
         Err(reason) => {
@@ -207,6 +226,7 @@ async fn carry(mut ends: Box<Ends>) {
         up,
         record,
         registered,
+        ..
     } = &mut *ends;
     let supervision = &registered.supervision;
     let reason = match client {

@@ -1,8 +1,9 @@
 //! A captured pod's application dialled.
 
-use std::{net::SocketAddr, os::fd::AsFd as _, rc::Rc, sync::Arc};
+use std::{net::SocketAddr, os::fd::AsFd as _, rc::Rc, sync::Arc, time::Duration};
 
 use bytes::BytesMut;
+use http::HeaderMap;
 use tokio::{io::AsyncReadExt as _, net::TcpStream, time::timeout};
 
 use super::{
@@ -11,7 +12,10 @@ use super::{
 };
 use crate::{
     model::{
-        names::ObjectName, protocol::Protocol, seams::Dialled, service::Endpoint,
+        names::ObjectName,
+        protocol::Protocol,
+        seams::Dialled,
+        service::{Endpoint, EndpointSet, ServiceState},
         snapshot::Snapshot,
     },
     proxy::{
@@ -19,21 +23,24 @@ use crate::{
             self,
             detect::{self, First},
             outbound::Outbound,
+            retry::is_endpoints_fault,
             wire::{Speaks, Stream, Wire},
         },
         pods::LocalPod,
         registry::Registered,
+        services::{self, Inside, Trial, Unfit, View},
         worker::Worker,
     },
-    telemetry::{ConnectionInfo, ConnectionRecord, Reason, Reporter, SecurityPolicy},
+    telemetry::{ConnectionInfo, ConnectionRecord, PoolLimit, Reason, Reporter, SecurityPolicy},
     traffic::{
         backend::{self, Unresolved},
-        matching, split,
+        balance::hash_key,
+        breaker, matching, split,
     },
     transport::{
         copy::{self, SocketSide},
         dial::reset_on_close,
-        limits::FIRST_BYTE_WAIT,
+        limits::{CONNECT_TIMEOUT, FIRST_BYTE_WAIT},
     },
 };
 
@@ -63,6 +70,7 @@ async fn carry(mut carried: Box<Carried>) {
         upstream,
         record,
         registered,
+        ..
     } = &mut *carried;
     let supervision = &registered.supervision;
     let reason = match upstream {
@@ -97,6 +105,8 @@ struct Carried {
     upstream: Upstream,
     record: ConnectionRecord,
     registered: Registered,
+    /// Counts it among the connections to its service.
+    _bound: Option<Inside>,
 }
 
 struct Http {
@@ -259,7 +269,7 @@ impl Arrival<'_> {
         let mut record = begin(self.worker, self.pod, self.peer, self.dialled);
         record.info_mut().sni = tls.clone().flatten();
         match self.reach(tls.as_ref(), &mut record).await {
-            Ok(upstream) => self.established(upstream, record).await,
+            Ok((upstream, bound)) => self.established(upstream, bound, record).await,
             Err(failure) => refuse(&self.stream, record, failure),
         }
     }
@@ -268,7 +278,7 @@ impl Arrival<'_> {
         &self,
         tls: Option<&Option<Arc<str>>>,
         record: &mut ConnectionRecord,
-    ) -> Result<Upstream, Failure> {
+    ) -> Result<(Upstream, Option<Inside>), Failure> {
         let snapshot = self.worker.snapshot();
         let namespace = &self.pod.workload().pod.name.namespace;
         let wanted = Wanted {
@@ -277,14 +287,17 @@ impl Arrival<'_> {
             tls: tls.map(|sni| sni.as_deref()),
             random: self.worker.balancer.random(),
         };
-        let candidates = candidates(&snapshot, &wanted, record)?;
+        let destination = destination(self.worker, &snapshot, &wanted, record)?;
         drop(snapshot);
-        connect(self.worker, self.pod, &candidates, record).await
+        let idle = destination.view().and_then(|view| view.idle_timeout());
+        self.registered.supervision.set_idle_limit(idle);
+        connect(self.worker, self.pod, &destination, record).await
     }
 
     async fn established(
         self,
         mut upstream: Upstream,
+        bound: Option<Inside>,
         mut record: ConnectionRecord,
     ) -> Option<Established> {
         describe(&mut record, &upstream);
@@ -302,21 +315,22 @@ impl Arrival<'_> {
             upstream,
             record,
             registered: self.registered,
+            _bound: bound,
         })))
     }
 
     /// The client is silent: the server is dialled, and whose byte comes first decides.
     async fn watch_both(mut self) -> Option<Established> {
         let mut record = begin(self.worker, self.pod, self.peer, self.dialled);
-        let mut upstream = match self.reach(None, &mut record).await {
-            Ok(upstream) => upstream,
+        let (mut upstream, bound) = match self.reach(None, &mut record).await {
+            Ok(reached) => reached,
             Err(failure) => return refuse(&self.stream, record, failure),
         };
         let ended = tokio::select! {
             _ = self.stream.read_buf(&mut self.buffer) => None,
             () = upstream.greets() => {
                 self.worker.learn_server_first(self.dialled);
-                return self.established(upstream, record).await;
+                return self.established(upstream, bound, record).await;
             }
             reason = self.registered.supervision.ended() => Some(reason),
         };
@@ -335,9 +349,9 @@ impl Arrival<'_> {
             }
             Ok(First::Tls(sni)) => {
                 record.info_mut().sni = sni;
-                self.established(upstream, record).await
+                self.established(upstream, bound, record).await
             }
-            Ok(First::Opaque) => self.established(upstream, record).await,
+            Ok(First::Opaque) => self.established(upstream, bound, record).await,
             Err(reason) => refuse(&self.stream, record, Failure::new(reason, "")),
         }
     }
@@ -374,19 +388,38 @@ struct Wanted<'a> {
     random: u64,
 }
 
-/// Where the connection can go, the best first: round robin over the endpoints of the service, or
-/// of the backend that a TCPRoute or TLSRoute chooses; or the one address that was dialled.
-fn candidates(
+/// Where a connection can go.
+enum Destination {
+    /// To one of these, of a service or of the backend that a TCPRoute or TLSRoute chooses.
+    Service(Arc<View>, Arc<EndpointSet>),
+    /// To the address that was dialled, perhaps a pod's of a headless service with a policy.
+    Address(Endpoint, Option<Arc<View>>),
+}
+
+impl Destination {
+    fn view(&self) -> Option<&Arc<View>> {
+        match self {
+            Self::Service(view, _) => Some(view),
+            Self::Address(_, view) => view.as_ref(),
+        }
+    }
+}
+
+fn destination(
+    worker: &Worker,
     snapshot: &Snapshot,
     wanted: &Wanted<'_>,
     record: &mut ConnectionRecord,
-) -> Result<Vec<Endpoint>, Failure> {
+) -> Result<Destination, Failure> {
     let dialled = wanted.dialled;
     let Some(service) = snapshot.service_by_vip(dialled.ip()) else {
-        return Ok(vec![Endpoint {
+        let headless = snapshot.headless_with_policy(dialled.ip());
+        let endpoint = Endpoint {
             address: dialled.ip(),
             port: dialled.port(),
-        }]);
+        };
+        let view = headless.map(|service| worker.views.of(snapshot, service));
+        return Ok(Destination::Address(endpoint, view));
     };
     record.info_mut().service = Some(Arc::clone(service));
     let table = snapshot
@@ -415,9 +448,9 @@ fn candidates(
     if let Some(service) = service {
         record.info_mut().service = Some(Arc::clone(service));
     }
-    Ok(resolved?
-        .endpoints
-        .round_robin(dialled.is_ipv6(), ENDPOINTS_TRIED_MAX))
+    let resolved = resolved?;
+    let view = worker.views.of(snapshot, resolved.service);
+    Ok(Destination::Service(view, Arc::clone(resolved.endpoints)))
 }
 
 impl From<Unresolved> for Failure {
@@ -431,27 +464,42 @@ impl From<Unresolved> for Failure {
     }
 }
 
-/// The first candidate that stands. No byte of the application has been read yet, so that trying
+/// The first endpoint that stands. No byte of the application has been read yet, so that trying
 /// another is always safe.
 async fn connect(
     worker: &Rc<Worker>,
     pod: &Rc<LocalPod>,
-    candidates: &[Endpoint],
+    destination: &Destination,
     record: &mut ConnectionRecord,
-) -> Result<Upstream, Failure> {
-    let mut last = Failure::new(Reason::NoHealthyEndpoint, "there is none");
-    for candidate in candidates {
+) -> Result<(Upstream, Option<Inside>), Failure> {
+    let bound = match destination.view() {
+        Some(view) => admit(view)?,
+        None => None,
+    };
+    if let Some(view) = destination.view() {
+        view.live.used.by(pod.id, view.hub.now());
+    }
+    let timeout = destination.view().map(|view| view.connect_timeout());
+    let mut tried = Vec::new();
+    let mut last = None;
+    while tried.len() < ENDPOINTS_TRIED_MAX {
+        let (endpoint, trial) = match choose(worker, destination, &tried, record) {
+            Ok(chosen) => chosen,
+            Err(none) => return Err(last.unwrap_or(none)),
+        };
+        tried.push(endpoint);
         let attempt = Attempt {
             worker,
             source: pod,
             client: record.info().source_address,
             dialled: record.info().original_destination,
             service: record.info().service.clone(),
-            endpoint: *candidate,
+            endpoint,
+            timeout: timeout.unwrap_or(CONNECT_TIMEOUT),
         };
         let outcome = endpoint::connect(&attempt).await;
         let info = record.info_mut();
-        info.destination_address = SocketAddr::new(candidate.address, candidate.port);
+        info.destination_address = SocketAddr::new(endpoint.address, endpoint.port);
         info.destination.clone_from(&outcome.destination);
         info.destination_principal = match &outcome.upstream {
             Ok(Upstream::Plain(_)) | Err(_) => None,
@@ -461,11 +509,110 @@ async fn connect(
                 .map(|workload| workload.identity.clone()),
         };
         match outcome.upstream {
-            Ok(upstream) => return Ok(upstream),
-            Err(failure) => last = failure,
+            Ok(upstream) => {
+                if let Some(trial) = trial {
+                    trial.ended(breaker::Outcome::Success);
+                }
+                return Ok((upstream, bound));
+            }
+            Err(failure) => {
+                if let Some(trial) = trial.filter(|_| is_endpoints_fault(failure.reason)) {
+                    trial.ended(breaker::Outcome::Error);
+                }
+                last = Some(failure);
+            }
         }
     }
-    Err(last)
+    Err(last.unwrap_or_else(|| Failure::new(Reason::NoHealthyEndpoint, "there is none")))
+}
+
+/// `connections.max`, where a policy names it: without one a service has as many as it likes.
+fn admit(view: &Arc<View>) -> Result<Option<Inside>, Failure> {
+    let Some(max) = view.policy.connections.max else {
+        return Ok(None);
+    };
+    let inside = view.live.connections.try_enter(max);
+    inside.map(Some).ok_or_else(|| {
+        view.hub.metrics.pool_overflow(PoolLimit::Connections);
+        let name = &view.service.service.name;
+        Failure::new(Reason::PoolFull, format!("{max} connections to {name}"))
+    })
+}
+
+fn choose(
+    worker: &Worker,
+    destination: &Destination,
+    tried: &[Endpoint],
+    record: &ConnectionRecord,
+) -> Result<(Endpoint, Option<Trial>), Failure> {
+    let tripped = || Failure::new(Reason::BreakerOpen, "every endpoint failed too often");
+    match destination {
+        Destination::Address(_, _) if !tried.is_empty() => {
+            Err(Failure::new(Reason::NoHealthyEndpoint, "there is none"))
+        }
+        Destination::Address(endpoint, None) => Ok((*endpoint, None)),
+        Destination::Address(endpoint, Some(view)) => view
+            .try_endpoint(*endpoint)
+            .map(|trial| (*endpoint, trial))
+            .map_err(|_open| tripped()),
+        Destination::Service(view, set) => {
+            let info = record.info();
+            let no_headers = HeaderMap::new();
+            let source = info.source_address.ip();
+            let wanted = services::Wanted {
+                ipv6: info.original_destination.is_ipv6(),
+                tried,
+                hash: view
+                    .hash_on()
+                    .and_then(|hash_on| hash_key::of(hash_on, &no_headers, source)),
+                connection: true,
+            };
+            let chosen = view.choose(set, &worker.balancer, &wanted);
+            chosen
+                .map(|(endpoint, trial)| (endpoint, Some(trial)))
+                .map_err(|unfit| match unfit {
+                    Unfit::Tripped { .. } => tripped(),
+                    Unfit::None | Unfit::AllTried => {
+                        Failure::new(Reason::NoHealthyEndpoint, "there is none")
+                    }
+                })
+        }
+    }
+}
+
+/// A health check that is a connection.
+pub(in crate::proxy) async fn check(
+    worker: &Rc<Worker>,
+    pod: &Rc<LocalPod>,
+    service: &Arc<ServiceState>,
+    endpoint: Endpoint,
+    timeout: Duration,
+) -> bool {
+    let to = SocketAddr::new(endpoint.address, endpoint.port);
+    let workload = pod.workload();
+    let own = workload
+        .pod
+        .ips
+        .iter()
+        .find(|ip| ip.is_ipv6() == to.is_ipv6());
+    let Some(own) = own else { return false };
+    let attempt = Attempt {
+        worker,
+        source: pod,
+        client: SocketAddr::new(*own, 0),
+        dialled: to,
+        service: Some(Arc::clone(service)),
+        endpoint,
+        timeout,
+    };
+    match endpoint::connect(&attempt).await.upstream {
+        Ok(Upstream::Local(local)) => {
+            local.record.finish(Reason::Ok, None);
+            true
+        }
+        Ok(Upstream::Tunnel(_) | Upstream::Plain(_)) => true,
+        Err(_) => false,
+    }
 }
 
 /// Says no as the kernel would: with a reset.

@@ -12,7 +12,7 @@ use crate::{
         limits::HBONE_PORT, protocol::Protocol, service::ServiceState, snapshot::Snapshot,
         spiffe::SpiffeId,
     },
-    proxy::{l7::wire::Stream, pods::LocalPod, worker::Worker},
+    proxy::{guarded::Guarded, l7::wire::Stream, pods::LocalPod, worker::Worker},
     telemetry::{ConnectionInfo, Direction, Reason, Reporter, SecurityPolicy, TlsSide},
     transport::{
         copy::TunnelIo,
@@ -113,6 +113,12 @@ async fn establish(
         record.finish(Reason::LimitReached, Some("connections".into()));
         return None;
     };
+    let limited = Guarded::default().limit_opaque(worker, record.info());
+    if limited.is_some_and(|limited| limited.is_err()) {
+        incoming.refuse(StatusCode::TOO_MANY_REQUESTS);
+        record.finish(Reason::RateLimited, None);
+        return None;
+    }
     let client = record.info().source_address;
     let up = match dial(&*pod.net, destination, Some(client), CONNECT_TIMEOUT).await {
         Ok(up) => up,
@@ -137,6 +143,7 @@ async fn establish(
         up,
         record,
         registered,
+        rate_asked: limited.is_some(),
     };
     inbound::find_out(worker, pod, ends, said).await
 }

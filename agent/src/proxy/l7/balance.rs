@@ -1,4 +1,4 @@
-//! Which endpoint a request goes to: what this thread knows of each endpoint's load, and the choice.
+//! What this thread knows of each endpoint's load, for the choice among them.
 
 use std::{
     cell::{Cell, RefCell},
@@ -9,10 +9,7 @@ use std::{
 use foldhash::fast::RandomState;
 use tokio::time::Instant;
 
-use crate::{
-    model::service::Endpoint,
-    traffic::balance::ewma::{self, Ewma},
-};
+use crate::{model::service::Endpoint, traffic::balance::ewma::Ewma};
 
 /// Endpoints whose load a thread remembers; past it those without requests are forgotten.
 const LOADS_MAX: usize = 16_384;
@@ -56,36 +53,23 @@ impl Balancer {
         x.wrapping_mul(0x2545_F491_4F6C_DD1D)
     }
 
-    /// The better of two of these endpoints, less those that were tried already.
-    pub(super) fn choose(&self, usable: &[Endpoint], tried: &[Endpoint]) -> Option<Endpoint> {
-        if tried.is_empty() {
-            return match usable {
-                [] => None,
-                [only] => Some(*only),
-                several => self.pick(several),
-            };
-        }
-        let left: Vec<Endpoint> = usable
-            .iter()
-            .filter(|endpoint| !tried.contains(endpoint))
-            .copied()
-            .collect();
-        match left.as_slice() {
-            [] => None,
-            [only] => Some(*only),
-            several => self.pick(several),
+    /// What one more request would cost at `endpoint`, in seconds of waiting, each request that is
+    /// under way there counting `factor` times.
+    pub(in crate::proxy) fn cost(&self, endpoint: Endpoint, factor: f64) -> f64 {
+        let now = self.started.elapsed();
+        match self.loads.borrow().get(&endpoint) {
+            Some(load) => {
+                let pending = f64::from(load.pending.get()) * factor;
+                load.latency.borrow().cost_beside(now, pending)
+            }
+            None => Ewma::default().cost(now, 0),
         }
     }
 
-    fn pick(&self, endpoints: &[Endpoint]) -> Option<Endpoint> {
-        let now = self.started.elapsed();
+    /// Requests that this thread has under way there.
+    pub(in crate::proxy) fn pending(&self, endpoint: Endpoint) -> u32 {
         let loads = self.loads.borrow();
-        let cost = |index: usize| match loads.get(&endpoints[index]) {
-            Some(load) => load.latency.borrow().cost(now, load.pending.get() as usize),
-            None => Ewma::default().cost(now, 0),
-        };
-        let index = ewma::pick(endpoints.len(), self.random(), cost)?;
-        endpoints.get(index).copied()
+        loads.get(&endpoint).map_or(0, |load| load.pending.get())
     }
 
     /// The endpoint gets a request.

@@ -5,21 +5,30 @@ use std::{
     pin::Pin,
     rc::Rc,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 use hyper::body::{Body as _, Incoming};
 use thiserror::Error;
-use tokio::time::Sleep;
+use tokio::time::{Instant, Sleep, sleep};
 
-use crate::telemetry::{Reason, RequestRecord};
+use crate::{
+    proxy::services::{Inside, Trial},
+    telemetry::{Reason, RequestRecord},
+    traffic::breaker::Outcome,
+};
 
 use super::{
     balance::InFlight,
     expect::Waiting,
+    fallback::Storing,
     mirror::{Mirrored, Mirroring},
     pool::Lease,
+    replay::Replayed,
+    retry::is_endpoints_fault,
+    send,
     serve::Served,
 };
 
@@ -38,6 +47,8 @@ pub(in crate::proxy) enum Body {
     Mirroring(Box<Mirroring>),
     /// Such a copy.
     Mirrored(Mirrored),
+    /// A request's, which may have to be sent again.
+    Replayed(Replayed),
     /// An answer's, at whose end the request is over.
     Answer(Box<Answer>),
 }
@@ -119,12 +130,37 @@ pub(in crate::proxy) struct Answer {
     pub(super) received: Option<Rc<Received>>,
     /// When the whole answer must have been passed on, and what it means that it was not.
     pub(super) deadline: Option<(Pin<Box<Sleep>>, Reason)>,
+    /// `timeouts.idle`: how long nothing may come.
+    pub(super) idle: Option<Idle>,
     /// What the upstream's connection needs to know of the end.
     pub(super) keep: Keep,
     /// The destination's agent answered in the application's place.
     pub(super) failed: Option<Reason>,
     /// Whatever else is to be told of the end by being dropped.
     pub(super) guards: Guards,
+}
+
+/// Runs while nothing comes.
+pub(super) struct Idle {
+    limit: Duration,
+    since_last: Pin<Box<Sleep>>,
+}
+
+impl Idle {
+    pub(super) fn new(limit: Duration) -> Self {
+        Self {
+            limit,
+            since_last: Box::pin(sleep(limit)),
+        }
+    }
+
+    fn is_over(&mut self, nothing_came: bool, cx: &mut Context<'_>) -> bool {
+        if nothing_came {
+            return self.since_last.as_mut().poll(cx).is_ready();
+        }
+        self.since_last.as_mut().reset(Instant::now() + self.limit);
+        false
+    }
 }
 
 /// How the answer came, and is kept coming.
@@ -141,6 +177,13 @@ pub(super) enum Keep {
 pub(super) struct Guards {
     pub(super) _load: Option<InFlight>,
     pub(super) served: Option<Served>,
+    pub(super) _under_way: Option<Inside>,
+    /// Requests that the pod works on, at the destination.
+    pub(super) _concurrent: Vec<Inside>,
+    /// The endpoint's breaker hears how the answer ended.
+    pub(super) trial: Option<Trial>,
+    /// Kept for when the service fails.
+    pub(super) storing: Option<Box<Storing>>,
 }
 
 impl Answer {
@@ -157,7 +200,13 @@ impl Answer {
         {
             lease.give_back();
         }
-        self.guards = Guards::default();
+        let guards = std::mem::take(&mut self.guards);
+        if let Some(trial) = guards.trial {
+            end_trial(trial, reason);
+        }
+        if let Some(storing) = guards.storing.filter(|_| reason.is_ok()) {
+            storing.complete();
+        }
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
@@ -166,6 +215,13 @@ impl Answer {
             ready!(sleep.as_mut().poll(cx));
             let reason = *reason;
             self.end(reason, None);
+            self.body = Body::Empty;
+            return Poll::Ready(Some(Err(BodyError::TimedOut)));
+        }
+        if let Some(idle) = &mut self.idle
+            && idle.is_over(polled.is_pending(), cx)
+        {
+            self.end(Reason::IdleTimeout, None);
             self.body = Body::Empty;
             return Poll::Ready(Some(Err(BodyError::TimedOut)));
         }
@@ -182,12 +238,30 @@ impl Answer {
                 if let Some(record) = &mut self.record {
                     note(record, &frame);
                 }
+                if let (Some(trailers), Some(trial)) =
+                    (frame.trailers_ref(), &mut self.guards.trial)
+                {
+                    trial.note_grpc_status(send::grpc_status(trailers));
+                }
+                if let Some(storing) = &mut self.guards.storing
+                    && !storing.keep(&frame)
+                {
+                    self.guards.storing = None;
+                }
                 if self.body.is_end_stream() {
                     self.end(Reason::Ok, None);
                 }
                 Poll::Ready(Some(Ok(frame)))
             }
         }
+    }
+}
+
+fn end_trial(trial: Trial, reason: Reason) {
+    if reason.is_ok() {
+        trial.ended(Outcome::Success);
+    } else if is_endpoints_fault(reason) {
+        trial.ended(Outcome::Error);
     }
 }
 
@@ -249,6 +323,7 @@ impl hyper::body::Body for Body {
             Self::Waiting(body) => body.poll(cx),
             Self::Mirroring(body) => body.poll(cx),
             Self::Mirrored(body) => body.poll(cx),
+            Self::Replayed(body) => body.poll(cx),
             Self::Answer(answer) => answer.poll(cx),
         }
     }
@@ -262,6 +337,7 @@ impl hyper::body::Body for Body {
             Self::Waiting(waiting) => waiting.body().is_end_stream(),
             Self::Mirroring(mirroring) => mirroring.body().is_end_stream(),
             Self::Mirrored(_) => false,
+            Self::Replayed(replayed) => replayed.is_end_stream(),
             Self::Answer(answer) => answer.body.is_end_stream(),
         }
     }
@@ -275,6 +351,7 @@ impl hyper::body::Body for Body {
             Self::Waiting(waiting) => waiting.body().size_hint(),
             Self::Mirroring(mirroring) => mirroring.body().size_hint(),
             Self::Mirrored(_) => SizeHint::default(),
+            Self::Replayed(replayed) => replayed.size_hint(),
             Self::Answer(answer) => answer.body.size_hint(),
         }
     }

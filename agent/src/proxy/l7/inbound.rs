@@ -1,7 +1,7 @@
 //! The destination's half of a request: from a peer, or from a pod of this node, to the
 //! application.
 
-use std::{cell::RefCell, net::SocketAddr, rc::Rc};
+use std::{cell::RefCell, net::SocketAddr, rc::Rc, sync::Arc};
 
 use http::{
     HeaderName, HeaderValue, Request, Response, Uri, Version as HttpVersion,
@@ -22,7 +22,7 @@ use super::{
     upstream::{self, By, Upstream},
 };
 use crate::{
-    proxy::{pods::LocalPod, worker::Worker},
+    proxy::{guarded::Guarded, pods::LocalPod, services::View, worker::Worker},
     telemetry::{ConnectionInfo, Reason, Reporter, RequestInfo, RequestProtocol, RequestRecord},
 };
 
@@ -31,13 +31,14 @@ const CLIENT_CERT: HeaderName = HeaderName::from_static("x-forwarded-client-cert
 
 /// Where requests of one peer to one port of a captured pod go.
 pub(in crate::proxy) struct Inbound {
-    worker: Rc<Worker>,
+    pub(super) worker: Rc<Worker>,
     pod: Rc<LocalPod>,
-    peers: ConnectionInfo,
+    pub(super) peers: ConnectionInfo,
     client_cert: Option<HeaderValue>,
     of_the_mesh: bool,
     /// A connection to the application that was made before it was known that HTTP comes.
     seed: RefCell<Option<TcpStream>>,
+    pub(super) guarded: Guarded,
 }
 
 /// The application's answer.
@@ -67,6 +68,7 @@ impl Inbound {
             peers,
             client_cert,
             seed: RefCell::new(seed),
+            guarded: Guarded::default(),
         }
     }
 
@@ -76,10 +78,26 @@ impl Inbound {
 
     /// What happens to a request at its destination, in order. Where nothing of it was sent,
     /// `request` is as it was.
-    pub(super) async fn deliver(&self, request: &mut Outgoing) -> Result<Delivered, Refusal> {
+    ///
+    /// `view`: the service's, where the caller is of this node as well and its `connections` count.
+    pub(super) async fn deliver(
+        &self,
+        request: &mut Outgoing,
+        view: Option<&Arc<View>>,
+    ) -> Result<Delivered, Refusal> {
         let mut record = self.begin(&request.head);
-        // Authorization and rate limits come here.
-        let mut to_app = self.application(request.version);
+        // Authorization comes here.
+        let guarded = &self.guarded;
+        let limited = guarded.limit_rate(&self.worker, &self.peers, Some(&request.head.headers)); // rateLimit
+        let admitted = match limited {
+            Ok(()) => guarded.limit_concurrency(&self.worker, &self.peers).await, // concurrency
+            Err(excess) => Err(excess),
+        };
+        let concurrent = match admitted {
+            Ok(concurrent) => concurrent,
+            Err(excess) => return Err(self.fail(record, excess.into())),
+        };
+        let mut to_app = self.application(request.version, view);
         let lease = match to_app.connect().await {
             Ok(lease) => lease,
             Err(error) => return Err(self.fail(record, error.into())),
@@ -97,7 +115,13 @@ impl Inbound {
             Ok((response, lease)) if upstream::became(becomes, response.status()) => {
                 Ok(Box::pin(became(response, lease, record)).await)
             }
-            Ok((response, lease)) => Ok(answered(response, lease, record, received)),
+            Ok((response, lease)) => {
+                let guards = Guards {
+                    _concurrent: concurrent,
+                    ..Guards::default()
+                };
+                Ok(answered(response, lease, record, (received, guards)))
+            }
             Err(refusal) => {
                 let refusal = refusal.or_broken(received.as_deref());
                 Err(self.fail(record, refusal))
@@ -106,7 +130,7 @@ impl Inbound {
     }
 
     fn fail(&self, mut record: RequestRecord, refusal: Refusal) -> Refusal {
-        record.response(refusal.reason.http_status());
+        record.response(refusal.http_status());
         record.finish(refusal.reason, Some(refusal.detail.clone()));
         refusal
     }
@@ -122,7 +146,7 @@ impl Inbound {
         })
     }
 
-    fn application(&self, version: Version) -> Upstream<'_> {
+    fn application<'a>(&'a self, version: Version, view: Option<&'a Arc<View>>) -> Upstream<'a> {
         let client = self.client();
         Upstream {
             worker: &self.worker,
@@ -133,6 +157,7 @@ impl Inbound {
                 through: None,
             },
             version,
+            view,
             by: By::Tcp {
                 net: &*self.pod.net,
                 shown_as: Some(client),
@@ -160,7 +185,7 @@ fn answered(
     response: Response<Incoming>,
     lease: Lease,
     mut record: RequestRecord,
-    received: Option<Rc<Received>>,
+    (received, guards): (Option<Rc<Received>>, Guards),
 ) -> Delivered {
     let (mut head, body) = response.into_parts();
     record.response(head.status);
@@ -174,8 +199,9 @@ fn answered(
         record: Some(record),
         received,
         deadline: None,
+        idle: None,
         keep: Keep::Lease(lease),
-        guards: Guards::default(),
+        guards,
         failed: None,
     };
     Delivered {
@@ -295,7 +321,7 @@ impl Handler for Inbound {
         let mut outgoing = Outgoing::new(head, Body::of_request(body), version);
         outgoing.becomes = checked.becomes;
         outgoing.wait_if_expected();
-        match self.deliver(&mut outgoing).await {
+        match self.deliver(&mut outgoing, None).await {
             Ok(delivered) => {
                 if let Some(upgraded) = delivered.becomes {
                     *turns.borrow_mut() = Some(upgraded);
@@ -341,7 +367,7 @@ impl Inbound {
             details: telemetry.details(head),
             route: None,
         });
-        record.response(refusal.reason.http_status());
+        record.response(refusal.http_status());
         record.finish(refusal.reason, Some(refusal.detail.clone()));
     }
 }

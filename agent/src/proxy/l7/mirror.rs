@@ -20,6 +20,7 @@ use super::{
     body::{Body, BodyError},
     outbound::Outbound,
     pipeline::{Exchange, Target},
+    retry,
 };
 use crate::{
     model::route::{Mirror, ResolvedRule},
@@ -79,7 +80,10 @@ fn of_request(
 fn run(exchange: &Exchange, mirror: Mirror, rule: &Arc<ResolvedRule>, body: Body) {
     let cx = Rc::clone(&exchange.cx);
     let head = exchange.request.head.clone();
-    let limit = rule.rule().timeouts.request.unwrap_or(MIRROR_TIMEOUT);
+    let limit = rule.rule().timeouts.request;
+    let limit = limit
+        .filter(|limit| !limit.is_zero())
+        .unwrap_or(MIRROR_TIMEOUT);
     let counted = Counted::new(&cx);
     spawn_local(async move {
         let _counted = counted;
@@ -92,9 +96,12 @@ fn run(exchange: &Exchange, mirror: Mirror, rule: &Arc<ResolvedRule>, body: Body
 
 async fn mirror_one(cx: &Rc<Outbound>, head: Parts, body: Body, mirror: Mirror) {
     let mut exchange = Exchange::mirrored(Rc::clone(cx), head, body);
-    let resolved = backend::resolve(&exchange.snapshot, &mirror.backend).map(Target::of);
+    let resolved = backend::resolve(&exchange.snapshot, &mirror.backend)
+        .map(|resolved| Target::of(resolved, &cx.worker, &exchange.snapshot));
     let outcome = match resolved {
-        Ok(target) => super::send::send(&mut exchange, &target).await,
+        Ok(target) => retry::send(&mut exchange, &target)
+            .await
+            .map(|(sent, _)| sent),
         Err(error) => Err(error.into()),
     };
     exchange.mirror_ended(outcome).await;

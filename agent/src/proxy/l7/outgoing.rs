@@ -3,10 +3,13 @@
 use http::{HeaderMap, HeaderValue, Method, Request, header::ORIGIN, request::Parts};
 use hyper::body::Body as _;
 
+use std::rc::Rc;
+
 use super::{
     body::Body,
     expect::{self, GoOn, Waiting},
     pool::Version,
+    replay::Kept,
     semantics::Become,
 };
 
@@ -19,6 +22,15 @@ pub(in crate::proxy) struct Outgoing {
     /// What the application is spoken to in.
     pub(super) version: Version,
     taken: bool,
+    /// The head stays here, and copies of it are sent.
+    keeps_head: bool,
+    /// What it takes to send it once more; `None`: it cannot be.
+    kept: Option<Again>,
+}
+
+enum Again {
+    Bodyless,
+    Body(Rc<Kept>),
 }
 
 impl Outgoing {
@@ -30,6 +42,8 @@ impl Outgoing {
             expects: None,
             version,
             taken: false,
+            keeps_head: false,
+            kept: None,
         }
     }
 
@@ -46,12 +60,60 @@ impl Outgoing {
     /// The request itself, to be sent. `Origin` stays, which the answer's filters look at.
     pub(super) fn take(&mut self) -> (Parts, Body) {
         self.taken = true;
+        if self.keeps_head {
+            return (copy_head(&self.head), std::mem::take(&mut self.body));
+        }
         let mut left = empty_head();
         if let Some(origin) = self.head.headers.get(ORIGIN) {
             left.headers.insert(ORIGIN, origin.clone());
         }
         let head = std::mem::replace(&mut self.head, left);
         (head, std::mem::take(&mut self.body))
+    }
+
+    /// The head can be looked at also after the request was sent.
+    pub(super) fn keep_head(&mut self) {
+        self.keeps_head = true;
+    }
+
+    /// Keeps what is needed to send it once more, of the body up to `limit` bytes.
+    pub(super) fn keep(&mut self, limit: usize) {
+        self.keep_head();
+        self.kept = Some(if self.body.is_end_stream() {
+            Again::Bodyless
+        } else {
+            let kept = Kept::new(std::mem::take(&mut self.body), limit);
+            self.body = kept.body();
+            Again::Body(kept)
+        });
+    }
+
+    /// Whether it can be sent once more.
+    pub(super) fn can_go_again(&self) -> bool {
+        match &self.kept {
+            _ if !self.taken => true,
+            None => false,
+            Some(Again::Bodyless) => true,
+            Some(Again::Body(kept)) => kept.is_whole(),
+        }
+    }
+
+    /// Makes it as if nothing had been sent.
+    pub(super) fn go_again(&mut self) {
+        if self.taken {
+            self.taken = false;
+            self.body = match &self.kept {
+                Some(Again::Body(kept)) => kept.body(),
+                Some(Again::Bodyless) | None => Body::Empty,
+            };
+        }
+    }
+
+    /// It will not be sent again: nothing more is kept for that.
+    pub(super) fn is_settled(&self) {
+        if let Some(Again::Body(kept)) = &self.kept {
+            kept.give_up();
+        }
     }
 
     /// It was answered before the client was told to send the body.

@@ -3,7 +3,7 @@
 //! [`Exchange::run`] is the list; each phase is a method below it or a file beside it. A phase that
 //! ends the request answers, or refuses with a [`Refusal`].
 
-use std::{net::SocketAddr, rc::Rc, sync::Arc};
+use std::{net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
 
 use http::{
     HeaderValue, Request, Response, header,
@@ -11,16 +11,17 @@ use http::{
     uri::{Authority, PathAndQuery},
 };
 use hyper::body::Incoming;
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use super::{
     answer::{self, Asker, Last, Refusal},
-    body::{Answer, Body, Guards, Keep, Received},
-    mirror,
+    body::{Answer, Body, Guards, Idle, Keep, Received},
+    fallback::{Fallback, Judged},
+    fault, mirror,
     outbound::Outbound,
     outgoing::{Outgoing, empty_head},
-    semantics,
-    send::{self, Sent},
+    retry, semantics,
+    send::Sent,
     serve::{Served, Turns},
 };
 use crate::{
@@ -29,15 +30,18 @@ use crate::{
         route::{
             BackendRef, Filters, Redirect, ResolvedRule, RouteEntry, Scheme, SessionPersistence,
         },
-        service::{EndpointSet, ServiceState},
+        service::{Endpoint, EndpointSet, ServiceState},
         snapshot::Snapshot,
+        traffic_policy::Policy,
     },
+    proxy::{services::View, worker::Worker},
     telemetry::{Reason, RequestInfo, RequestProtocol, RequestRecord, RouteRef},
     traffic::{
         affinity,
         backend::{self, Resolved, Unresolved},
-        cors, matching, modify, normalize, redirect,
+        cors, deadline, matching, modify, normalize, redirect,
         request::RequestView,
+        retry::Retries,
         rewrite, split,
     },
 };
@@ -49,12 +53,16 @@ pub(super) struct Exchange {
     pub(super) request: Outgoing,
     pub(super) record: RequestRecord,
     authority: Option<Authority>,
-    grpc: bool,
+    pub(super) grpc: bool,
     began: Instant,
     /// The match that was taken, where the service has routes.
     entry: Option<RouteEntry>,
-    /// `timeouts.request`, from the request's arrival.
-    deadline: Option<Instant>,
+    /// `timeouts.request` or the client's own gRPC deadline, from the request's arrival.
+    pub(super) deadline: Option<Instant>,
+    /// Of the service that was dialled, where the backend is another one.
+    pub(super) dialled_policy: Option<Arc<Policy>>,
+    /// Nobody waits for the answer.
+    pub(super) is_mirror: bool,
     received: Option<Rc<Received>>,
     /// The client's session, where the rule keeps one.
     session: Option<affinity::Token>,
@@ -68,10 +76,14 @@ pub(super) struct Target {
     pub(super) endpoints: Arc<EndpointSet>,
     /// Whether the endpoint is spoken to in HTTP/2 whatever the client speaks.
     pub(super) http2: bool,
+    /// What this agent knows of the service.
+    pub(super) view: Option<Arc<View>>,
+    /// The pod's own address was dialled: no other endpoint will do.
+    pub(super) only: Option<Endpoint>,
     /// The endpoint that the client's session is with.
-    pub(super) pinned: Option<crate::model::service::Endpoint>,
+    pub(super) pinned: Option<Endpoint>,
     /// Into the rule's backends.
-    backend: Option<usize>,
+    pub(super) backend: Option<usize>,
 }
 
 /// What a request came to. Made once and looked at once: a box would cost more than its size.
@@ -79,6 +91,8 @@ pub(super) struct Target {
 enum Outcome {
     /// Weir's own answer, which is no failure: a redirect, a preflight.
     Own(Response<Body>),
+    /// An earlier one of the service, which fails for this reason.
+    Stale(Response<Body>, Reason),
     Sent(Sent, Target, Option<Instant>),
 }
 
@@ -91,7 +105,8 @@ pub(super) async fn answer(
     // In a box: it is handed from phase to phase.
     let mut exchange = Box::new(Exchange::begin(cx, request.map(Body::of_request)));
     match exchange.run().await {
-        Ok(Outcome::Own(response)) => exchange.own(response, served),
+        Ok(Outcome::Own(response)) => exchange.own(response, None, served),
+        Ok(Outcome::Stale(response, why)) => exchange.own(response, Some(why), served),
         Ok(Outcome::Sent(sent, target, deadline)) => {
             exchange.answered(sent, &target, deadline, served, &turns)
         }
@@ -131,6 +146,8 @@ impl Exchange {
             began: Instant::now(),
             entry: None,
             deadline: None,
+            dialled_policy: None,
+            is_mirror: false,
             received,
             session: None,
         }
@@ -145,6 +162,7 @@ impl Exchange {
         exchange.record.info_mut().method = head.method.clone();
         let version = super::inbound::version_of(&head);
         exchange.request = Outgoing::new(head, body, version);
+        exchange.is_mirror = true;
         exchange
     }
 
@@ -168,7 +186,6 @@ impl Exchange {
     async fn run(&mut self) -> Result<Outcome, Refusal> {
         self.check()?; // RFC 9110, 9112, 9113
         self.route()?; // HTTPRoute, GRPCRoute
-        self.start_the_clock(); // timeouts.request
         if let Some(answer) = self.preflight() {
             return Ok(Outcome::Own(answer)); // CORS
         }
@@ -176,13 +193,15 @@ impl Exchange {
             return Ok(Outcome::Own(answer)); // RequestRedirect
         }
         let target = self.target()?; // weights, sessionPersistence
+        self.start_the_clock(&target); // timeouts.request, grpc-timeout
         if let Some(answer) = self.redirect_of_backend(&target) {
             return Ok(Outcome::Own(answer)); // RequestRedirect of the chosen backend
         }
         self.modify(&target); // URLRewrite, RequestHeaderModifier
         self.mirror(&target); // RequestMirror
         self.trace(); // traceparent, B3
-        self.send(target).await // balancing, pools, timeouts.backendRequest
+        self.inject(&target).await?; // fault
+        self.send(target).await // balancing, pools, breakers, retries, stale answers
     }
 
     fn check(&mut self) -> Result<(), Refusal> {
@@ -231,7 +250,7 @@ impl Exchange {
         Ok(())
     }
 
-    fn rule(&self) -> Option<&Arc<ResolvedRule>> {
+    pub(super) fn rule(&self) -> Option<&Arc<ResolvedRule>> {
         self.entry.as_ref().map(|entry| &entry.rule)
     }
 
@@ -239,9 +258,66 @@ impl Exchange {
         self.rule().map(|rule| &rule.rule().filters)
     }
 
-    fn start_the_clock(&mut self) {
-        let limit = self.rule().and_then(|rule| rule.rule().timeouts.request);
+    fn start_the_clock(&mut self, target: &Target) {
+        let rules_own = self.rule().and_then(|rule| rule.rule().timeouts.request);
+        let policies = self.policies(target);
+        let of_policies = || {
+            policies
+                .into_iter()
+                .flatten()
+                .find_map(|p| p.timeouts.request)
+        };
+        let limit = rules_own
+            .or_else(of_policies)
+            .filter(|limit| !limit.is_zero());
+        let asked = self
+            .grpc
+            .then(|| deadline::of_grpc(&self.request.head.headers))
+            .flatten();
+        let limit = limit.into_iter().chain(asked).min();
         self.deadline = limit.map(|limit| self.began + limit);
+    }
+
+    /// Whose word counts, the first first: policies on the rule, on the backend, on the service
+    /// that was dialled.
+    pub(super) fn policies<'s>(&'s self, target: &'s Target) -> [Option<&'s Policy>; 3] {
+        [
+            self.rule().and_then(|rule| rule.policy.as_deref()),
+            target.view.as_ref().map(|view| &*view.policy),
+            self.dialled_policy.as_deref(),
+        ]
+    }
+
+    /// `timeouts.idle`, where a policy says anything of it.
+    pub(super) fn idle_timeout(&self, target: &Target) -> Option<Duration> {
+        let policies = self.policies(target).into_iter().flatten();
+        let mut said = policies.filter_map(|policy| policy.timeouts.idle);
+        said.next().filter(|limit| !limit.is_zero())
+    }
+
+    /// Completes once nothing of the request has passed for `timeouts.idle`.
+    pub(super) fn idle(&self, target: &Target) -> Option<impl Future<Output = ()> + use<>> {
+        let limit = self.idle_timeout(target)?;
+        let received = self.received.clone();
+        Some(async move {
+            let passed = || received.as_ref().map_or(0, |received| received.bytes());
+            loop {
+                let before = passed();
+                sleep(limit).await;
+                if passed() == before {
+                    return;
+                }
+            }
+        })
+    }
+
+    /// `timeouts.backendRequest` of the rule, else `retries.perTryTimeout`.
+    pub(super) fn per_try_timeout(&self, retries: &Retries<'_>) -> Option<Duration> {
+        let rules_own = self
+            .rule()
+            .and_then(|rule| rule.rule().timeouts.backend_request);
+        let limit = rules_own.or(retries.per_try_timeout);
+        limit.filter(|limit| !limit.is_zero())
     }
 
     fn preflight(&self) -> Option<Response<Body>> {
@@ -268,7 +344,7 @@ impl Exchange {
     fn redirect_by(&self, redirect: &Redirect) -> Option<Response<Body>> {
         let origin = redirect::Origin {
             scheme: Scheme::Http,
-            authority: self.authority.as_ref().map_or("", Authority::as_str),
+            authority: self.authority(),
             port: self.cx.dialled.port(),
         };
         let prefix = self.entry.as_ref().and_then(matching::matched_prefix);
@@ -287,7 +363,11 @@ impl Exchange {
         self.redirect_by(backend.filters.redirect.as_ref()?)
     }
 
-    fn path_and_query(&self) -> &str {
+    pub(super) fn authority(&self) -> &str {
+        self.authority.as_ref().map_or("", Authority::as_str)
+    }
+
+    pub(super) fn path_and_query(&self) -> &str {
         self.request
             .head
             .uri
@@ -317,7 +397,8 @@ impl Exchange {
             route.backend = Some(index);
         }
         let resolved = backend::of_rule(&self.snapshot, &rule, index)?;
-        let mut target = Target::of(resolved);
+        let mut target = Target::of(resolved, &self.cx.worker, &self.snapshot);
+        self.dialled_policy = self.policy_dialled();
         target.backend = Some(index);
         target.pinned = token
             .as_ref()
@@ -337,21 +418,40 @@ impl Exchange {
     fn dialled(&self) -> Result<Target, Refusal> {
         match &self.cx.service {
             Some((name, port)) => match backend::of_service(&self.snapshot, name, *port) {
-                Ok(resolved) => Ok(Target::of(resolved)),
+                Ok(resolved) => Ok(Target::of(resolved, &self.cx.worker, &self.snapshot)),
                 // The address was this service's when it was dialled.
                 Err(error @ (Unresolved::NoService(_) | Unresolved::NoPort { .. })) => {
                     Err(Refusal::new(Reason::NoSuchPort, error.to_string()))
                 }
                 Err(error) => Err(error.into()),
             },
-            None => Ok(Target {
-                service: None,
-                endpoints: Arc::new(EndpointSet::of_address(self.cx.dialled)),
-                http2: false,
-                pinned: None,
-                backend: None,
-            }),
+            None => Ok(self.pods_own()),
         }
+    }
+
+    /// A pod's own address: no route applies, and of policies those on the headless service that
+    /// the pod belongs to.
+    fn pods_own(&self) -> Target {
+        let dialled = self.cx.dialled;
+        let headless = self.snapshot.headless_with_policy(dialled.ip());
+        let view = headless.map(|service| self.cx.worker.views.of(&self.snapshot, service));
+        Target {
+            service: None,
+            endpoints: Arc::new(EndpointSet::of_address(dialled)),
+            http2: false,
+            only: view.is_some().then_some(Endpoint {
+                address: dialled.ip(),
+                port: dialled.port(),
+            }),
+            view,
+            pinned: None,
+            backend: None,
+        }
+    }
+
+    fn policy_dialled(&self) -> Option<Arc<Policy>> {
+        let (name, _) = self.cx.service.as_ref()?;
+        self.snapshot.service(name)?.policy.clone()
     }
 
     fn modify(&mut self, target: &Target) {
@@ -411,29 +511,29 @@ impl Exchange {
         self.record.capture_headers(&self.request.head.headers);
     }
 
+    async fn inject(&mut self, target: &Target) -> Result<(), Refusal> {
+        match fault::of(self, target) {
+            None => Ok(()),
+            Some(injected) => fault::inject(self, injected).await,
+        }
+    }
+
     async fn send(&mut self, target: Target) -> Result<Outcome, Refusal> {
-        let per_try = self
-            .rule()
-            .and_then(|rule| rule.rule().timeouts.backend_request);
-        let try_ends = per_try.map(|limit| Instant::now() + limit);
-        let until = match (self.deadline, try_ends) {
-            (Some(whole), Some(one)) => Some(whole.min(one)),
-            (whole, one) => whole.or(one),
-        };
-        let reason = self.timeout_reason(until);
-        let sending = send::send(self, &target);
-        let sent = match until {
-            None => sending.await?,
-            Some(until) => match timeout_at(until, sending).await {
-                Ok(sent) => sent?,
-                Err(_elapsed) => return Err(Refusal::new(reason, "no answer in time")),
+        let fallback = Fallback::of(self, &target);
+        let sent = retry::send(self, &target).await;
+        let sent = match fallback {
+            None => sent,
+            Some(fallback) => match fallback.judge(self, sent) {
+                Judged::Stale(response, why) => return Ok(Outcome::Stale(response, why)),
+                Judged::Sent(sent) => sent,
             },
         };
+        let (sent, until) = sent?;
         Ok(Outcome::Sent(sent, target, until))
     }
 
     /// Which of the two limits a deadline is.
-    fn timeout_reason(&self, until: Option<Instant>) -> Reason {
+    pub(super) fn timeout_reason(&self, until: Option<Instant>) -> Reason {
         if until.is_some() && until == self.deadline {
             Reason::RequestTimeout
         } else {
@@ -442,10 +542,16 @@ impl Exchange {
     }
 
     /// Weir's own answer, which ends the request well.
-    fn own(mut self: Box<Self>, mut response: Response<Body>, served: Served) -> Response<Body> {
+    fn own(
+        mut self: Box<Self>,
+        mut response: Response<Body>,
+        stale: Option<Reason>,
+        served: Served,
+    ) -> Response<Body> {
         self.modify_response(&mut response, None);
         self.record.response(response.status());
-        self.record.finish(Reason::Ok, None);
+        let detail = stale.map(|why| format!("stale: {why}").into());
+        self.record.finish(Reason::Ok, detail);
         drop(served);
         response
     }
@@ -457,9 +563,9 @@ impl Exchange {
         };
         let mut response = answer::refuse(refusal, asker);
         self.modify_response(&mut response, None);
-        self.record.response(response.status());
+        self.record.response(refusal.http_status());
         if self.grpc {
-            self.record.grpc_status(refusal.reason.grpc_status());
+            self.record.grpc_status(refusal.grpc_status());
         }
         if let Some(received) = &self.received {
             self.record.received(received.bytes());
@@ -485,6 +591,9 @@ impl Exchange {
             becomes,
             load,
             failed,
+            trial,
+            storing,
+            under_way,
         } = sent;
         self.modify_response(&mut response, target.backend);
         self.keep_session(&mut response, target, endpoint);
@@ -496,6 +605,10 @@ impl Exchange {
         let guards = Guards {
             _load: Some(load),
             served: Some(served),
+            trial,
+            _under_way: under_way,
+            storing,
+            ..Guards::default()
         };
         if let Some(mut upgraded) = becomes {
             upgraded.records.push(self.record);
@@ -505,15 +618,17 @@ impl Exchange {
         }
         self.record.grpc_status_from(response.headers());
         let reason = self.timeout_reason(until);
+        let idle = self.idle_timeout(target);
         let (head, body) = response.into_parts();
         let answer = Answer {
             body,
             record: Some(self.record),
             received: self.received,
+            idle: idle.map(Idle::new),
             deadline: until.map(|until| (Box::pin(sleep_until(until)), reason)),
             keep,
             guards,
-            failed,
+            failed: failed.map(|failed| failed.reason),
         };
         Response::from_parts(head, Body::answer(answer))
     }
@@ -534,12 +649,7 @@ impl Exchange {
         }
     }
 
-    fn keep_session(
-        &self,
-        response: &mut Response<Body>,
-        target: &Target,
-        endpoint: crate::model::service::Endpoint,
-    ) {
+    fn keep_session(&self, response: &mut Response<Body>, target: &Target, endpoint: Endpoint) {
         let Some(rule) = self.rule().map(|rule| rule.rule()) else {
             return;
         };
@@ -575,8 +685,10 @@ impl From<Unresolved> for Refusal {
 }
 
 impl Target {
-    pub(super) fn of(resolved: Resolved<'_>) -> Self {
+    pub(super) fn of(resolved: Resolved<'_>, worker: &Worker, snapshot: &Snapshot) -> Self {
         Self {
+            view: Some(worker.views.of(snapshot, resolved.service)),
+            only: None,
             service: Some(Arc::clone(resolved.service)),
             endpoints: Arc::clone(resolved.endpoints),
             http2: Protocol::of(resolved.port).wants_http2(),
@@ -585,7 +697,7 @@ impl Target {
         }
     }
 
-    pub(super) fn address(endpoint: crate::model::service::Endpoint) -> SocketAddr {
+    pub(super) fn address(endpoint: Endpoint) -> SocketAddr {
         SocketAddr::new(endpoint.address, endpoint.port)
     }
 }

@@ -31,6 +31,7 @@ use super::{
 };
 use crate::{
     model::{names::ObjectName, seams::CaptureId},
+    proxy::services::{Inside, Live, View},
     telemetry::Metrics,
     transport::limits::*,
 };
@@ -60,6 +61,8 @@ pub(in crate::proxy) struct Pool(Rc<Inner>);
 struct Inner {
     http1: RefCell<HashMap<Key, Vec<Idle>>>,
     http2: RefCell<HashMap<Key, Shared>>,
+    /// Requests that wait for an HTTP/1.1 connection to become free.
+    waiting: RefCell<HashMap<Key, Awaited>>,
     /// Connections that are open, idle ones included.
     open: Cell<usize>,
     metrics: Arc<Metrics>,
@@ -69,6 +72,94 @@ struct Idle {
     sender: http1::SendRequest<Body>,
     upgrades: Upgrades,
     since: Instant,
+    uses: Uses,
+}
+
+/// A connection that its service's `connections` bound.
+pub(super) struct Bound {
+    live: Arc<Live>,
+    inside: Inside,
+    requests_max: Option<u32>,
+}
+
+impl Bound {
+    pub(super) fn new(view: &View, inside: Inside) -> Self {
+        Self {
+            live: Arc::clone(&view.live),
+            inside,
+            requests_max: view.policy.connections.requests_per_connection,
+        }
+    }
+
+    /// What stays with the connection, and what with its requests.
+    fn split(bound: Option<Self>) -> (Option<Inside>, Uses) {
+        match bound {
+            None => (None, Uses::default()),
+            Some(bound) => {
+                let uses = Uses {
+                    live: Some(bound.live),
+                    left: bound.requests_max,
+                };
+                (Some(bound.inside), uses)
+            }
+        }
+    }
+}
+
+/// What a connection may still be used for.
+#[derive(Default)]
+struct Uses {
+    live: Option<Arc<Live>>,
+    /// Requests; `None`: any number.
+    left: Option<u32>,
+}
+
+impl Uses {
+    fn used(&mut self) {
+        self.left = self.left.map(|left| left.saturating_sub(1));
+    }
+
+    fn is_used_up(&self) -> bool {
+        self.left == Some(0)
+    }
+
+    /// Somebody waits for a place that this connection takes.
+    fn is_wanted(&self) -> bool {
+        let live = self.live.as_ref();
+        live.is_some_and(|live| live.connections.waiting() > 0)
+    }
+}
+
+/// Requests of this thread that wait for a connection of one key.
+#[derive(Default)]
+struct Awaited {
+    count: usize,
+    freed: Rc<Notify>,
+}
+
+/// One of them.
+pub(super) struct Awaiting {
+    pool: Rc<Inner>,
+    key: Key,
+    freed: Rc<Notify>,
+}
+
+impl Awaiting {
+    pub(super) fn notified(&self) -> tokio::sync::futures::Notified<'_> {
+        self.freed.notified()
+    }
+}
+
+impl Drop for Awaiting {
+    fn drop(&mut self) {
+        let mut waiting = self.pool.waiting.borrow_mut();
+        if let Some(awaited) = waiting.get_mut(&self.key) {
+            awaited.count -= 1;
+            if awaited.count == 0 {
+                waiting.remove(&self.key);
+            }
+        }
+    }
 }
 
 #[derive(Default)]
@@ -84,6 +175,7 @@ struct Http2 {
     /// How many the server takes, as its SETTINGS say.
     streams_max: Cell<usize>,
     idle_since: Cell<Instant>,
+    uses: RefCell<Uses>,
 }
 
 /// Where an HTTP/1.1 connection leaves itself when its answer was 101, or 2xx to CONNECT.
@@ -102,6 +194,7 @@ pub(in crate::proxy) struct Http1Lease {
     pool: Weak<Inner>,
     /// It has served a request before, and so may have ended unnoticed.
     reused: bool,
+    uses: Uses,
 }
 
 pub(in crate::proxy) struct Http2Lease {
@@ -128,6 +221,7 @@ impl Pool {
         Self(Rc::new(Inner {
             http1: RefCell::default(),
             http2: RefCell::default(),
+            waiting: RefCell::default(),
             open: Cell::new(0),
             metrics,
         }))
@@ -156,7 +250,10 @@ impl Pool {
                 idle.swap_remove(at);
             } else if idle[at].sender.is_ready() {
                 let Idle {
-                    sender, upgrades, ..
+                    sender,
+                    upgrades,
+                    uses,
+                    ..
                 } = idle.remove(at);
                 return Some(Lease::Http1(Http1Lease {
                     sender,
@@ -164,10 +261,43 @@ impl Pool {
                     key: key.clone(),
                     pool: Rc::downgrade(&self.0),
                     reused: true,
+                    uses,
                 }));
             }
         }
         None
+    }
+
+    /// To be told when a connection of `key` is given back.
+    pub(super) fn wait_for(&self, key: &Key) -> Awaiting {
+        let mut waiting = self.0.waiting.borrow_mut();
+        let awaited = waiting.entry(key.clone()).or_default();
+        awaited.count += 1;
+        Awaiting {
+            pool: Rc::clone(&self.0),
+            key: key.clone(),
+            freed: Rc::clone(&awaited.freed),
+        }
+    }
+
+    /// One of them has turned out to be dead: probably all are.
+    pub(super) fn close_idle(&self, key: &Key) {
+        self.0.http1.borrow_mut().remove(key);
+    }
+
+    /// Closes idle connections of services that somebody waits for a connection to.
+    pub(in crate::proxy) fn evict_wanted(&self) {
+        let mut http1 = self.0.http1.borrow_mut();
+        http1.retain(|_, idle| {
+            idle.retain(|idle| !idle.uses.is_wanted());
+            !idle.is_empty()
+        });
+        let mut http2 = self.0.http2.borrow_mut();
+        for shared in http2.values_mut() {
+            shared
+                .connections
+                .retain(|c| c.streams.get() > 0 || !c.uses.borrow().is_wanted());
+        }
     }
 
     /// For who is about to dial.
@@ -199,14 +329,20 @@ impl Pool {
     }
 
     /// Speaks HTTP/1.1 over a fresh connection.
-    pub(super) async fn add_http1(&self, key: &Key, stream: Stream) -> hyper::Result<Lease> {
+    pub(super) async fn add_http1(
+        &self,
+        key: &Key,
+        stream: Stream,
+        bound: Option<Bound>,
+    ) -> hyper::Result<Lease> {
+        let (inside, uses) = Bound::split(bound);
         let io = TokioIo::new(Wire::new(stream, Bytes::new()));
         let (sender, connection) = http1::Builder::new()
             .max_buf_size(READ_AHEAD_BYTES_MAX)
             .handshake(io)
             .await?;
         let (gone, upgraded) = oneshot::channel();
-        let open = Open::new(&self.0);
+        let open = (Open::new(&self.0), inside);
         spawn_local(async move {
             let _open = open;
             // The parts are there whether or not there was an upgrade; who waits for one takes
@@ -224,11 +360,18 @@ impl Pool {
             key: key.clone(),
             pool: Rc::downgrade(&self.0),
             reused: false,
+            uses,
         }))
     }
 
     /// Speaks HTTP/2 by prior knowledge over a fresh connection.
-    pub(super) async fn add_http2(&self, turn: &Turn, stream: Stream) -> hyper::Result<Lease> {
+    pub(super) async fn add_http2(
+        &self,
+        turn: &Turn,
+        stream: Stream,
+        bound: Option<Bound>,
+    ) -> hyper::Result<Lease> {
+        let (inside, uses) = Bound::split(bound);
         let io = TokioIo::new(Wire::new(stream, Bytes::new()));
         let (sender, connection) = http2::Builder::new(Local)
             .timer(TokioTimer::new())
@@ -245,13 +388,14 @@ impl Pool {
             streams: Cell::new(0),
             streams_max: Cell::new(connection.current_max_send_streams()),
             idle_since: Cell::new(Instant::now()),
+            uses: RefCell::new(uses),
         });
         let (pool, key, running) = (
             Rc::downgrade(&self.0),
             turn.key.clone(),
             Rc::downgrade(&entry),
         );
-        let open = Open::new(&self.0);
+        let open = (Open::new(&self.0), inside);
         spawn_local(async move {
             let _open = open;
             let mut connection = std::pin::pin!(connection);
@@ -283,9 +427,10 @@ impl Pool {
             !idle.is_empty()
         });
         self.0.http2.borrow_mut().retain(|_, shared| {
-            shared
-                .connections
-                .retain(|c| c.streams.get() > 0 || fresh(c.idle_since.get()));
+            shared.connections.retain(|c| {
+                let idle = c.streams.get() == 0;
+                !idle || fresh(c.idle_since.get()) && !c.uses.borrow().is_used_up()
+            });
             !shared.connections.is_empty() || shared.dialling.is_some()
         });
     }
@@ -315,7 +460,8 @@ impl Shared {
     /// The least loaded connection that takes another stream; `None` also where one more
     /// connection is to be opened beside them.
     fn with_room(&self) -> Option<Rc<Http2>> {
-        let open = self.connections.iter().filter(|c| !c.sender.is_closed());
+        let usable = |c: &&Rc<Http2>| !c.sender.is_closed() && !c.uses.borrow().is_used_up();
+        let open = self.connections.iter().filter(usable);
         let best = open.min_by_key(|c| c.streams.get())?;
         let room = best.streams_max.get() * STREAMS_SHARE_PERCENT / 100;
         let full = best.streams.get() >= room.max(1);
@@ -365,6 +511,7 @@ pub(super) struct Unanswered {
 
 impl Lease {
     fn http2(connection: Rc<Http2>, reused: bool) -> Self {
+        connection.uses.borrow_mut().used();
         connection.streams.set(connection.streams.get() + 1);
         Self::Http2(Http2Lease { connection, reused })
     }
@@ -381,7 +528,10 @@ impl Lease {
         request: Request<Body>,
     ) -> Result<Response<Incoming>, Unanswered> {
         let answered = match self {
-            Self::Http1(lease) => lease.sender.try_send_request(request).await,
+            Self::Http1(lease) => {
+                lease.uses.used();
+                lease.sender.try_send_request(request).await
+            }
             Self::Http2(lease) => {
                 lease
                     .connection
@@ -412,7 +562,17 @@ impl Lease {
         let Some(pool) = lease.pool.upgrade() else {
             return;
         };
-        if lease.sender.is_closed() {
+        if lease.sender.is_closed() || lease.uses.is_used_up() {
+            return;
+        }
+        let awaited = {
+            let waiting = pool.waiting.borrow();
+            waiting
+                .get(&lease.key)
+                .map(|awaited| Rc::clone(&awaited.freed))
+        };
+        if awaited.is_none() && lease.uses.is_wanted() {
+            // Another thread, or another way to the service, needs its place.
             return;
         }
         let mut http1 = pool.http1.borrow_mut();
@@ -425,7 +585,11 @@ impl Lease {
             sender: lease.sender,
             upgrades: lease.upgrades,
             since: Instant::now(),
+            uses: lease.uses,
         });
+        if let Some(freed) = awaited {
+            freed.notify_one();
+        }
     }
 }
 

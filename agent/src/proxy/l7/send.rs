@@ -2,18 +2,21 @@
 
 use std::{rc::Rc, sync::Arc, time::Duration};
 
-use http::Response;
-use tokio::time::sleep;
+use http::{HeaderMap, Response};
+use hyper::body::Body as _;
+use tokio::time::{Instant, sleep};
 
 use super::{
-    answer::{REASON, Refusal},
+    answer::{REASON, Refusal, UNPROCESSED},
     balance::InFlight,
     body::{Body, Keep},
+    fallback::Storing,
     inbound,
     outbound::Outbound,
     outgoing::Outgoing,
     pipeline::{Exchange, Target},
-    pool::{Key, Version},
+    pool::Key,
+    retry::is_endpoints_fault,
     semantics,
     upgrade::Upgraded,
     upstream::{self, By, Upstream},
@@ -26,14 +29,13 @@ use crate::{
     },
     proxy::{
         pods::LocalPod,
+        services::{Inside, Trial, View},
         way::{self, Way},
     },
     telemetry::{Reason, SecurityPolicy},
+    traffic::{breaker::Outcome, deadline},
 };
 
-/// Endpoints that are tried before the application hears of a failure: only as long as nothing
-/// was sent.
-const ENDPOINTS_TRIED_MAX: usize = 3;
 /// Between two tries of a tunnel port that refuses while its pod's enrolment is fresh.
 const REFUSED_BACKOFF: Duration = Duration::from_millis(50);
 
@@ -45,51 +47,88 @@ pub(super) struct Sent {
     pub(super) becomes: Option<Upgraded>,
     pub(super) load: InFlight,
     /// The destination's agent answered in the application's place.
-    pub(super) failed: Option<Reason>,
+    pub(super) failed: Option<Failed>,
+    /// Whether the answer was good shows at its end.
+    pub(super) trial: Option<Trial>,
+    /// Kept, once it is whole, for when the service fails.
+    pub(super) storing: Option<Box<Storing>>,
+    /// Counts it among the requests to its service.
+    pub(super) under_way: Option<Inside>,
+}
+
+impl Sent {
+    /// gRPC's outcome, where the head says it already.
+    pub(super) fn grpc_status(&self) -> Option<u16> {
+        grpc_status(self.response.headers())
+    }
+
+    /// Tells the breaker, or leaves that to the answer's end.
+    pub(super) fn judge(&mut self, target: &Target, trial: Trial) {
+        let agents_word = self.failed.map(|failed| is_endpoints_fault(failed.reason));
+        let is_error = agents_word.unwrap_or_else(|| {
+            let status = self.response.status();
+            let view = target.view.as_ref();
+            view.is_some_and(|view| view.is_error(status, self.grpc_status()))
+        });
+        if is_error {
+            trial.ended(Outcome::Error);
+        } else if agents_word.is_some() {
+            // It speaks of the caller or of its load, not of the endpoint's health.
+            drop(trial);
+        } else if trial.is_probe() || self.response.body().is_end_stream() || self.becomes.is_some()
+        {
+            trial.ended(Outcome::Success);
+        } else {
+            self.trial = Some(trial);
+        }
+    }
+}
+
+pub(super) fn grpc_status(headers: &HeaderMap) -> Option<u16> {
+    headers.get("grpc-status")?.to_str().ok()?.parse().ok()
+}
+
+/// What the destination's agent says in the application's place.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Failed {
+    pub(super) reason: Reason,
+    /// The application has processed nothing.
+    pub(super) unprocessed: bool,
 }
 
 struct Answered {
     response: Response<Body>,
     keep: Keep,
     becomes: Option<Upgraded>,
-    failed: Option<Reason>,
+    failed: Option<Failed>,
 }
 
-pub(super) async fn send(exchange: &mut Exchange, target: &Target) -> Result<Sent, Refusal> {
-    let cx = Rc::clone(&exchange.cx);
-    if target.http2 {
-        exchange.request.version = Version::Http2;
+/// One try at one endpoint.
+pub(super) async fn to(
+    exchange: &mut Exchange,
+    target: &Target,
+    endpoint: Endpoint,
+) -> Result<Sent, Refusal> {
+    if exchange.grpc
+        && let Some(deadline) = exchange.deadline
+    {
+        let left = deadline.saturating_duration_since(Instant::now());
+        deadline::write_grpc(&mut exchange.request.head.headers, left);
     }
-    let mut tried: Vec<Endpoint> = Vec::new();
-    let usable = target.endpoints.usable(cx.dialled.is_ipv6());
-    loop {
-        let pinned = target.pinned.filter(|_| tried.is_empty());
-        let chosen = pinned.or_else(|| cx.worker.balancer.choose(usable, &tried));
-        let Some(endpoint) = chosen else {
-            return Err(Refusal::new(Reason::NoHealthyEndpoint, "there is none"));
-        };
-        let mut load = cx.worker.balancer.begin(endpoint);
-        match to_endpoint(exchange, target, endpoint, &mut load).await {
-            Ok(answered) => {
-                load.answered();
-                return Ok(Sent {
-                    response: answered.response,
-                    endpoint,
-                    keep: answered.keep,
-                    becomes: answered.becomes,
-                    failed: answered.failed,
-                    load,
-                });
-            }
-            Err(refusal) => {
-                tried.push(endpoint);
-                let others = tried.len() < usable.len();
-                if !exchange.request.is_unsent() || !others || tried.len() >= ENDPOINTS_TRIED_MAX {
-                    return Err(refusal);
-                }
-            }
-        }
-    }
+    let mut load = exchange.cx.worker.balancer.begin(endpoint);
+    let answered = to_endpoint(exchange, target, endpoint, &mut load).await?;
+    load.answered();
+    Ok(Sent {
+        response: answered.response,
+        endpoint,
+        keep: answered.keep,
+        becomes: answered.becomes,
+        failed: answered.failed,
+        load,
+        trial: None,
+        storing: None,
+        under_way: None,
+    })
 }
 
 async fn to_endpoint(
@@ -106,6 +145,7 @@ async fn to_endpoint(
             generation: exchange.snapshot.generation,
             request: &mut exchange.request,
             service: target.service.as_ref(),
+            view: target.view.as_ref(),
             endpoint,
             load: &mut *load,
         };
@@ -161,6 +201,7 @@ struct Sending<'a> {
     generation: u64,
     request: &'a mut Outgoing,
     service: Option<&'a Arc<ServiceState>>,
+    view: Option<&'a Arc<View>>,
     endpoint: Endpoint,
     load: &'a mut InFlight,
 }
@@ -172,7 +213,7 @@ impl Sending<'_> {
             .cx
             .same_node(self.generation, pod, self.endpoint, self.service);
         // In a box: requests to other nodes need not carry what this takes.
-        let delivered = Box::pin(inbound.deliver(self.request)).await?;
+        let delivered = Box::pin(inbound.deliver(self.request, self.view)).await?;
         Ok(Answered {
             response: delivered.response,
             keep: Keep::Nothing,
@@ -187,6 +228,7 @@ impl Sending<'_> {
             worker: &cx.worker,
             key: self.key(None),
             version: self.request.version,
+            view: self.view,
             by: By::Tcp {
                 net: &*cx.pod.net,
                 shown_as: None,
@@ -207,6 +249,7 @@ impl Sending<'_> {
                 self.service.map(|service| service.service.name.clone()),
             ))),
             version: self.request.version,
+            view: self.view,
             by: By::Tunnel {
                 source: &cx.pod,
                 client: cx.client,
@@ -244,7 +287,7 @@ impl Sending<'_> {
         );
         let (response, lease) = upstream.send(lease, request).await?;
         let (mut head, body) = response.into_parts();
-        let failed = reason_of(&mut head.headers, believed);
+        let failed = failed_of(&mut head.headers, believed);
         if upstream::became(becomes, head.status) {
             let (upstream, read_ahead) = upstream::take_over(&lease).await?;
             return Ok(Answered {
@@ -270,10 +313,15 @@ impl Sending<'_> {
 }
 
 /// Why the destination's agent answered, where it did. Others who say so are not believed.
-fn reason_of(headers: &mut http::HeaderMap, believed: bool) -> Option<Reason> {
+fn failed_of(headers: &mut HeaderMap, believed: bool) -> Option<Failed> {
+    let unprocessed = headers.remove(UNPROCESSED).is_some();
     if !believed {
         headers.remove(REASON);
         return None;
     }
-    Reason::of_name(headers.get(REASON)?.to_str().ok()?)
+    let reason = Reason::of_name(headers.get(REASON)?.to_str().ok()?)?;
+    Some(Failed {
+        reason,
+        unprocessed,
+    })
 }

@@ -115,7 +115,6 @@ async fn http1<H: Handler>(
         })
     };
     let mut connection = http1::Builder::new()
-        .half_close(true)
         .max_buf_size(READ_AHEAD_BYTES_MAX)
         .max_header_size(HEADER_BYTES_MAX)
         .serve_connection(TokioIo::new(wire), service);

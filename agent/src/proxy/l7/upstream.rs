@@ -1,24 +1,25 @@
 //! One request to one upstream: an application of this node, or an endpoint outside the mesh.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
+use tokio::time::{sleep, timeout};
 
 use super::{
     answer::Refusal,
     body::Body,
     expect::GoOn,
     outgoing::Outgoing,
-    pool::{Key, Lease, Unanswered, Version},
+    pool::{Bound, Key, Lease, Unanswered, Version},
     semantics::Become,
     wire::{Stream, Wire},
 };
 use crate::{
     model::{pod::Workload, seams::PodNet, service::ServiceState},
-    proxy::{pods::LocalPod, way, worker::Worker},
-    telemetry::Reason,
+    proxy::{pods::LocalPod, services::View, way, worker::Worker},
+    telemetry::{PoolLimit, Reason},
     transport::{
         dial::{DialError, dial},
         hbone::{
@@ -30,6 +31,8 @@ use crate::{
     },
 };
 
+/// Between two looks of a request that waits for a connection, at most.
+const RECHECK: Duration = Duration::from_millis(5);
 /// Warm connections that may turn out dead before a fresh one decides.
 const STALE_MAX: usize = 3;
 
@@ -38,7 +41,15 @@ pub(super) struct Upstream<'a> {
     pub(super) worker: &'a Worker,
     pub(super) key: Key,
     pub(super) version: Version,
+    /// The service, whose `connections` bound what is open.
+    pub(super) view: Option<&'a Arc<View>>,
     pub(super) by: By<'a>,
+}
+
+/// What comes of asking for one more connection.
+enum Admitted {
+    Warm(Lease),
+    MayDial(Option<Bound>),
 }
 
 /// How a fresh connection is made.
@@ -65,6 +76,10 @@ pub(super) enum Unreachable {
     Dial(DialError),
     Tunnel(TunnelError),
     Limit,
+    /// `timeouts.connect`, of a tunnel and the dial at its end.
+    Timeout,
+    /// The service has as many connections as it may, and as many requests wait for one.
+    PoolFull,
     Protocol(hyper::Error),
 }
 
@@ -73,6 +88,10 @@ impl From<Unreachable> for Refusal {
         match error {
             Unreachable::Dial(error) => Self::new(error.reason(), error.to_string()),
             Unreachable::Tunnel(error) => Self::new(error.reason(), error.to_string()),
+            Unreachable::PoolFull => {
+                Self::new(Reason::PoolFull, "too many requests wait for a connection")
+            }
+            Unreachable::Timeout => Self::new(Reason::ConnectTimeout, "no connection in time"),
             Unreachable::Limit => Self::new(Reason::LimitReached, "connections to upstreams"),
             Unreachable::Protocol(error) => Self::new(Reason::UpstreamProtocol, error.to_string()),
         }
@@ -94,15 +113,23 @@ impl Upstream<'_> {
     async fn fresh(&mut self) -> Result<Lease, Unreachable> {
         let upstreams = &self.worker.upstreams;
         if self.version == Version::Http1 {
+            let bound = match self.admitted().await? {
+                Admitted::Warm(lease) => return Ok(lease),
+                Admitted::MayDial(bound) => bound,
+            };
             let stream = self.dial().await?;
-            let added = upstreams.add_http1(&self.key, stream).await;
+            let added = upstreams.add_http1(&self.key, stream, bound).await;
             return added.map_err(Unreachable::Protocol);
         }
         loop {
             match upstreams.dial_turn(&self.key) {
                 Ok(turn) => {
+                    let bound = match self.admitted().await? {
+                        Admitted::Warm(lease) => return Ok(lease),
+                        Admitted::MayDial(bound) => bound,
+                    };
                     let stream = self.dial().await?;
-                    let added = upstreams.add_http2(&turn, stream).await;
+                    let added = upstreams.add_http2(&turn, stream, bound).await;
                     return added.map_err(Unreachable::Protocol);
                 }
                 Err(other) => other.notified().await,
@@ -113,11 +140,68 @@ impl Upstream<'_> {
         }
     }
 
+    /// `connections.max` and `connections.pending`: a place for one more connection to the
+    /// service, or one that has become free meanwhile.
+    async fn admitted(&self) -> Result<Admitted, Unreachable> {
+        let Some(view) = self.view else {
+            return Ok(Admitted::MayDial(None));
+        };
+        let bounds = view.bounds();
+        let connections = &view.live.connections;
+        let bound = |inside| Some(Bound::new(view, inside));
+        if let Some(inside) = connections.try_enter(bounds.connections) {
+            return Ok(Admitted::MayDial(bound(inside)));
+        }
+        let _waiting = connections.queue(bounds.pending).map_err(|_full| {
+            view.hub.metrics.pool_overflow(match bounds.pending {
+                0 => PoolLimit::Connections,
+                _ => PoolLimit::Pending,
+            });
+            Unreachable::PoolFull
+        })?;
+        let upstreams = &self.worker.upstreams;
+        let freed = upstreams.wait_for(&self.key);
+        view.hub.wanted.notify_waiters();
+        loop {
+            // Listens first: what is freed between a look and the wait must be heard.
+            let (mut here, mut anywhere) =
+                (pin!(freed.notified()), pin!(connections.somebody_leaves()));
+            here.as_mut().enable();
+            anywhere.as_mut().enable();
+            if let Some(lease) = upstreams.take(&self.key, self.version) {
+                return Ok(Admitted::Warm(lease));
+            }
+            if let Some(inside) = connections.try_enter(bounds.connections) {
+                return Ok(Admitted::MayDial(bound(inside)));
+            }
+            tokio::select! {
+                () = here => {}
+                () = anywhere => {}
+                // One that was given back may be busy with its answer's end for a moment.
+                () = sleep(RECHECK) => {}
+            }
+        }
+    }
+
     fn has_seed(&self) -> bool {
         matches!(&self.by, By::Tcp { seed: Some(_), .. })
     }
 
     async fn dial(&mut self) -> Result<Stream, Unreachable> {
+        let limit = self
+            .view
+            .map_or(CONNECT_TIMEOUT, |view| view.connect_timeout());
+        match &self.by {
+            // The tunnel's own limits are longer: they tell what is wrong with it.
+            By::Tunnel { .. } if limit != CONNECT_TIMEOUT => {
+                let dialled = timeout(limit, self.dial_within(limit)).await;
+                dialled.unwrap_or(Err(Unreachable::Timeout))
+            }
+            _ => self.dial_within(limit).await,
+        }
+    }
+
+    async fn dial_within(&mut self, limit: Duration) -> Result<Stream, Unreachable> {
         self.worker
             .upstreams
             .may_dial()
@@ -129,7 +213,7 @@ impl Upstream<'_> {
                 seed,
             } => match seed.take() {
                 Some(stream) => Ok(Stream::Tcp(stream)),
-                None => dial(*net, self.key.to, *shown_as, CONNECT_TIMEOUT)
+                None => dial(*net, self.key.to, *shown_as, limit)
                     .await
                     .map(Stream::Tcp)
                     .map_err(Unreachable::Dial),
@@ -201,12 +285,19 @@ impl Upstream<'_> {
             };
             let went_away =
                 error.is_incomplete_message() || error.is_closed() || error.is_canceled();
-            request = match (unsent, again) {
-                (Some(unsent), _) => unsent,
-                (None, Some(again)) if went_away || is_reset(&error) => again,
+            lease = match (unsent, again) {
+                (Some(unsent), _) => {
+                    request = unsent;
+                    self.connect().await?
+                }
+                // Sent once, it is sent a second time at most: over one that cannot be stale.
+                (None, Some(again)) if went_away || is_reset(&error) => {
+                    request = again;
+                    self.worker.upstreams.close_idle(&self.key);
+                    Box::pin(self.fresh()).await?
+                }
                 (None, _) => return Err(refusal(&error)),
             };
-            lease = self.connect().await?;
         }
         match lease.send(request).await {
             Ok(response) => Ok((response, lease)),
@@ -232,7 +323,15 @@ fn refusal(error: &hyper::Error) -> Refusal {
     } else {
         Reason::UpstreamReset
     };
-    Refusal::new(reason, error.to_string())
+    let mut refusal = Refusal::new(reason, error.to_string());
+    refusal.unprocessed = is_refused_stream(error);
+    refusal
+}
+
+fn is_refused_stream(error: &hyper::Error) -> bool {
+    std::error::Error::source(error)
+        .and_then(|source| source.downcast_ref::<h2::Error>())
+        .is_some_and(|error| error.reason() == Some(h2::Reason::REFUSED_STREAM))
 }
 
 /// Puts back what an upgrade or CONNECT needs on this hop.

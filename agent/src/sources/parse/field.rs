@@ -1,11 +1,13 @@
 //! What is wrong with which field.
 
+use std::time::Duration;
+
 use serde::Deserialize;
 use serde_json::Value;
 use serde_path_to_error::Segment;
 use thiserror::Error;
 
-use crate::model::duration::DurationError;
+use crate::model::duration::{self, DurationError};
 
 /// A field and why it is refused.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -55,6 +57,8 @@ pub enum FieldReason {
     Cidr { value: String },
     #[error("{value:?} is not an absolute path")]
     Path { value: String },
+    #[error("{value:?} is not a weight: a whole number from 0 to {max}")]
+    Weight { value: String, max: u16 },
     #[error("{value:?} is not a process id")]
     ProcessId { value: String },
     #[error("{value:?} is not a time such as 2026-01-31T12:00:00Z")]
@@ -85,6 +89,29 @@ pub enum FieldReason {
     Range { value: i64, min: u32, max: u32 },
     #[error("{0}")]
     Duration(DurationError),
+    #[error("{value:?} is not a duration from {} to {}{}", duration::text(*.min), duration::text(*.max), if *.or_zero { ", or 0s" } else { "" })]
+    DurationRange {
+        value: String,
+        min: Duration,
+        max: Duration,
+        or_zero: bool,
+    },
+    #[error("{value:?} is not a size of {min} to {max} bytes, such as 65536, 64Ki or 1M")]
+    Size {
+        value: String,
+        min: usize,
+        max: usize,
+    },
+    #[error("is longer than {other}")]
+    LongerThan { other: &'static str },
+    #[error("needs exactly one of {of}")]
+    ExactlyOne { of: &'static str },
+    #[error("counts for a service as a whole: target the Service, not a rule")]
+    PerService,
+    #[error("a policy's targets are of its own namespace: leave it out")]
+    OwnNamespace,
+    #[error("this version does not do it yet")]
+    NotYet,
     #[error("is longer than the timeout of the whole request")]
     LongerThanRequest,
     #[error("{value:?} is an address, not the name of a host")]

@@ -12,11 +12,11 @@ use super::{
     route::{self, Parent, Parts, RULES_MAX, Reader},
     session::SessionSpec,
     strings::Strings,
+    traffic_policy::RouteRetry,
 };
 use crate::model::{
     names::ObjectName,
     route::{Filters, PathMatch, PathModifier, RequestMatch, Route, RouteKind, Rule, Timeouts},
-    traffic_policy::RetryPolicy,
 };
 
 const HOSTNAMES_MAX: usize = 16;
@@ -46,9 +46,8 @@ struct RuleSpec<'a> {
     backend_refs: Option<Vec<WeightedReference<'a>>>,
     #[serde(borrow)]
     timeouts: Option<TimeoutSpec<'a>>,
-    /// Not acted upon yet.
-    #[serde(rename = "retry")]
-    _retry: Option<IgnoredAny>,
+    #[serde(borrow)]
+    retry: Option<RouteRetry<'a>>,
     #[serde(borrow)]
     session_persistence: Option<SessionSpec<'a>>,
 }
@@ -126,7 +125,7 @@ fn rule(reader: &mut Reader<'_>, spec: RuleSpec<'_>, before: &[Rule], at: Path<'
         .clone()
         .unwrap_or_else(|| before.len().to_string().into());
     let rule = Rule {
-        retries: RetryPolicy::default(),
+        retries: reader.route_retry(spec.retry, at.key("retry")),
         filters: reader.filters(spec.filters, Level::Http, at.key("filters")),
         backends: reader.backends(spec.backend_refs, Some(Level::Http), at.key("backendRefs")),
         timeouts: timeouts(
@@ -152,11 +151,12 @@ fn rule(reader: &mut Reader<'_>, spec: RuleSpec<'_>, before: &[Rule], at: Path<'
 
 fn timeouts(reader: &mut Reader<'_>, spec: &TimeoutSpec<'_>, at: Path<'_>) -> Timeouts {
     let timeouts = Timeouts {
-        request: reader.duration(spec.request, at.key("request")),
-        backend_request: reader.duration(spec.backend_request, at.key("backendRequest")),
+        request: reader.limit(spec.request, at.key("request")),
+        backend_request: reader.limit(spec.backend_request, at.key("backendRequest")),
     };
     if let (Some(request), Some(backend)) = (timeouts.request, timeouts.backend_request)
         && backend > request
+        && !request.is_zero()
     {
         reader.push(at.key("backendRequest"), FieldReason::LongerThanRequest);
     }

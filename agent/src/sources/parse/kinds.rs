@@ -11,8 +11,6 @@ use crate::model::{resource::Kind, route::RouteKind};
 /// Kinds of Weir's configuration that this version does not act upon.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum IdleKind {
-    Node,
-    TrafficPolicy,
     ExternalService,
     AuthorizationPolicy,
     RequestAuthentication,
@@ -21,8 +19,6 @@ pub enum IdleKind {
 impl IdleKind {
     pub fn name(self) -> &'static str {
         match self {
-            Self::Node => "Node",
-            Self::TrafficPolicy => "TrafficPolicy",
             Self::ExternalService => "ExternalService",
             Self::AuthorizationPolicy => "AuthorizationPolicy",
             Self::RequestAuthentication => "RequestAuthentication",
@@ -35,10 +31,6 @@ impl IdleKind {
             self,
             Self::AuthorizationPolicy | Self::RequestAuthentication
         )
-    }
-
-    pub(super) fn namespaced(self) -> bool {
-        self != Self::Node
     }
 }
 
@@ -80,13 +72,13 @@ const ENTRIES: &[Entry] = &[
     read(ISTIO, ISTIO_VERSIONS, "PeerAuthentication", Kind::PeerAuthentication),
     read(WEIR, ALPHA, "PeerAuthentication", Kind::PeerAuthentication),
     read(WEIR, ALPHA, "MeshConfig", Kind::MeshConfig),
-    idle(CORE, &["v1"], "Node", IdleKind::Node),
+    read(CORE, &["v1"], "Node", Kind::Node),
     read(GATEWAY, &["v1", "v1beta1"], "HTTPRoute", Kind::HttpRoute),
     read(GATEWAY, &["v1", "v1alpha2"], "GRPCRoute", Kind::GrpcRoute),
     read(GATEWAY, &["v1", "v1alpha2"], "TCPRoute", Kind::TcpRoute),
     read(GATEWAY, &["v1", "v1alpha3", "v1alpha2"], "TLSRoute", Kind::TlsRoute),
     read(GATEWAY, &["v1", "v1beta1"], "ReferenceGrant", Kind::ReferenceGrant),
-    idle(WEIR, ALPHA, "TrafficPolicy", IdleKind::TrafficPolicy),
+    read(WEIR, ALPHA, "TrafficPolicy", Kind::TrafficPolicy),
     idle(WEIR, ALPHA, "ExternalService", IdleKind::ExternalService),
     idle(WEIR, ALPHA, "AuthorizationPolicy", IdleKind::AuthorizationPolicy),
     idle(WEIR, ALPHA, "RequestAuthentication", IdleKind::RequestAuthentication),

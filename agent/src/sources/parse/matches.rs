@@ -135,7 +135,7 @@ impl Reader<'_> {
     }
 
     /// Of several conditions on one header the first counts.
-    fn header_matches(
+    pub(super) fn header_matches(
         &mut self,
         shapes: Option<Vec<Condition<'_>>>,
         at: Path<'_>,
@@ -279,7 +279,7 @@ pub(super) fn is_path_text(path: &str) -> bool {
     true
 }
 
-fn is_grpc_service(name: &str) -> bool {
+pub(super) fn is_grpc_service(name: &str) -> bool {
     name.strip_prefix('.')
         .unwrap_or(name)
         .split('.')

@@ -17,6 +17,7 @@ mod matches;
 mod mesh_config;
 mod meta;
 mod namespace;
+mod node;
 mod path;
 mod peer_authentication;
 mod pod;
@@ -27,6 +28,7 @@ mod session;
 mod strings;
 mod tcp_route;
 mod tls_route;
+mod traffic_policy;
 
 use std::fmt;
 
@@ -116,7 +118,7 @@ pub fn manifest(value: &Value, strings: &mut Strings) -> Result<Manifest, Box<Re
         Class::Foreign => Ok(Manifest::Foreign),
         Class::List => Ok(Manifest::List),
         Class::Idle(idle) => {
-            let name = meta::object_name(value, idle.namespaced(), strings);
+            let name = meta::object_name(value, true, strings);
             name.map(|name| Manifest::Idle(idle, name))
                 .map_err(|error| unknown(vec![error]))
         }
@@ -130,7 +132,7 @@ pub fn items(list: &Value) -> Result<impl Iterator<Item = Value>, FieldError> {
 }
 
 fn object(kind: Kind, value: &Value, strings: &mut Strings) -> Result<Manifest, Box<Rejected>> {
-    let namespaced = !matches!(kind, Kind::Namespace | Kind::MeshConfig);
+    let namespaced = !matches!(kind, Kind::Namespace | Kind::MeshConfig | Kind::Node);
     let named = meta::object_name(value, namespaced, strings);
     let reference = ObjectRef {
         kind: kinds::name_of(kind).to_owned(),
@@ -172,7 +174,10 @@ fn resource(
 ) -> Option<Resource> {
     let name = name.clone();
     Some(match kind {
-        Kind::TrafficPolicy | Kind::Node => return None,
+        Kind::Node => Resource::Node(node::parse(value, name, strings, errors)?.into()),
+        Kind::TrafficPolicy => {
+            Resource::TrafficPolicy(traffic_policy::parse(value, name, strings, errors)?.into())
+        }
         Kind::Namespace => Resource::Namespace(namespace::parse(value, name, errors)?.into()),
         Kind::Pod => Resource::Pod(pod::parse(value, name, strings, errors)?.into()),
         Kind::Service => Resource::Service(service::parse(value, name, strings, errors)?.into()),

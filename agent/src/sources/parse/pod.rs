@@ -16,8 +16,9 @@ use crate::model::{
     pod::{
         ANNOTATION_AMBIENT, ANNOTATION_CAPTURED, ANNOTATION_NETNS, ANNOTATION_PID,
         ANNOTATION_SKIP_INBOUND_PORTS, ANNOTATION_SKIP_OUTBOUND_CIDRS,
-        ANNOTATION_SKIP_OUTBOUND_PORTS, NetnsRef, Pod, SkipRules,
+        ANNOTATION_SKIP_OUTBOUND_PORTS, ANNOTATION_WEIGHT, NetnsRef, Pod, SkipRules,
     },
+    service::WEIGHT_MAX,
 };
 
 /// Containers of other meshes: two captures of one connection do not work.
@@ -109,6 +110,7 @@ pub(super) fn parse(
         captured: captured(&metadata, errors),
         netns: netns(&metadata, errors),
         skip: skip_rules(&metadata, errors),
+        weight: weight(&metadata, errors),
         name,
     })
 }
@@ -209,6 +211,21 @@ fn netns(metadata: &Meta<'_>, errors: &mut Errors) -> Option<NetnsRef> {
             None
         }
     }
+}
+
+fn weight(metadata: &Meta<'_>, errors: &mut Errors) -> Option<u16> {
+    let value = metadata.annotation(ANNOTATION_WEIGHT)?;
+    let is_whole = value.bytes().all(|byte| byte.is_ascii_digit());
+    let weight = value.parse().ok().filter(|_| is_whole);
+    let weight = weight.filter(|weight| *weight <= WEIGHT_MAX);
+    if weight.is_none() {
+        let reason = FieldReason::Weight {
+            value: value.to_owned(),
+            max: WEIGHT_MAX,
+        };
+        errors.push(join("metadata.annotations", ANNOTATION_WEIGHT), reason);
+    }
+    weight
 }
 
 fn skip_rules(metadata: &Meta<'_>, errors: &mut Errors) -> SkipRules {

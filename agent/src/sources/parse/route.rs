@@ -174,8 +174,13 @@ impl Reader<'_> {
 
     /// GEP-2257. `0s` is none.
     pub(super) fn duration(&mut self, text: Option<&str>, at: Path<'_>) -> Option<Duration> {
+        self.limit(text, at).filter(|duration| !duration.is_zero())
+    }
+
+    /// The same, where zero is a word of its own: no limit, whatever others say.
+    pub(super) fn limit(&mut self, text: Option<&str>, at: Path<'_>) -> Option<Duration> {
         match duration::parse(text?) {
-            Ok(duration) => Some(duration).filter(|duration| !duration.is_zero()),
+            Ok(duration) => Some(duration),
             Err(error) => {
                 self.push(at, FieldReason::Duration(error));
                 None

@@ -35,6 +35,8 @@ struct Spec<'a> {
     cluster_ips: Option<Vec<&'a str>>,
     #[serde(borrow)]
     ports: Option<Vec<Port<'a>>>,
+    traffic_distribution: Option<&'a str>,
+    internal_traffic_policy: Option<&'a str>,
 }
 
 #[derive(Deserialize)]
@@ -58,12 +60,22 @@ pub(super) fn parse(
     }
     let spec = object.spec.unwrap_or_default();
     Some(Service {
-        distribution: Locality::default(),
-        node_local: false,
+        distribution: distribution(spec.traffic_distribution),
+        node_local: spec.internal_traffic_policy == Some("Local"),
         vips: vips(&spec, errors),
         ports: ports(spec.ports.as_deref().unwrap_or_default(), strings, errors),
         name,
     })
+}
+
+/// KEP-4444, KEP-3015. It is a hint: a value that is not known, as of a later Kubernetes, says
+/// nothing.
+fn distribution(word: Option<&str>) -> Locality {
+    match word {
+        Some("PreferClose" | "PreferSameZone") => Locality::PreferZone,
+        Some("PreferSameNode") => Locality::PreferNode,
+        Some(_) | None => Locality::None,
+    }
 }
 
 fn vips(spec: &Spec<'_>, errors: &mut Errors) -> Vec<IpAddr> {

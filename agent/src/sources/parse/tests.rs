@@ -2,6 +2,7 @@ mod own_kinds;
 mod pods;
 mod routes;
 mod services;
+mod traffic_policy;
 
 use serde_json::Value;
 
@@ -64,7 +65,7 @@ fn kinds_that_are_read_idle_or_foreign() {
         ),
         (
             "{apiVersion: v1, kind: Node, metadata: {name: n.example.org}}",
-            "Idle(Node",
+            "Object",
         ),
         (
             "{apiVersion: gateway.networking.k8s.io/v1, kind: HTTPRoute, metadata: {name: a}, spec: {}}",
@@ -87,8 +88,12 @@ fn kinds_that_are_read_idle_or_foreign() {
             "Object",
         ),
         (
-            "{apiVersion: weir.dev/v1alpha1, kind: TrafficPolicy, metadata: {name: a}}",
-            "Idle(TrafficPolicy",
+            "{apiVersion: weir.dev/v1alpha1, kind: TrafficPolicy, metadata: {name: a}, spec: {targetRefs: [{group: '', kind: Service, name: a}]}}",
+            "Object",
+        ),
+        (
+            "{apiVersion: weir.dev/v1alpha1, kind: ExternalService, metadata: {name: a}}",
+            "Idle(ExternalService",
         ),
         (
             "{apiVersion: apps/v1, kind: Deployment, metadata: {name: a}}",

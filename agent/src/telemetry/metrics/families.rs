@@ -12,7 +12,7 @@ use super::Direction;
 use crate::telemetry::reason::Reason;
 
 /// Names are without the suffix that the format adds (`_total`).
-fn metric<M>(registry: &mut Registry, name: &str, help: &str) -> M
+pub(super) fn metric<M>(registry: &mut Registry, name: &str, help: &str) -> M
 where
     M: EncodeMetric + TypedMetric + Default + Clone + fmt::Debug + Send + Sync + 'static,
 {
@@ -21,7 +21,7 @@ where
     metric
 }
 
-fn family<L, M>(registry: &mut Registry, name: &str, help: &str) -> Family<L, M>
+pub(super) fn family<L, M>(registry: &mut Registry, name: &str, help: &str) -> Family<L, M>
 where
     L: Clone + Hash + Eq + EncodeLabelSet + fmt::Debug + Send + Sync + 'static,
     M: EncodeMetric + TypedMetric + Default + fmt::Debug + Send + Sync + 'static,
@@ -62,6 +62,7 @@ impl Capture {
 pub(super) struct Config {
     pub(super) generation: Gauge<u64, AtomicU64>,
     pub(super) rejected_objects: Gauge,
+    pub(super) policy_conflicts: Gauge,
 }
 
 impl Config {
@@ -76,6 +77,11 @@ impl Config {
                 registry,
                 "weir_config_rejected_objects",
                 "Objects and files that are refused for being invalid",
+            ),
+            policy_conflicts: metric(
+                registry,
+                "weir_config_policy_conflicts",
+                "Services and rules that several TrafficPolicies name, of which one counts",
             ),
         }
     }
@@ -213,8 +219,8 @@ fn failures(registry: &mut Registry, name: &str, help: &str) -> Vec<Counter> {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct OutcomeLabel {
-    outcome: &'static str,
+pub(super) struct OutcomeLabel {
+    pub(super) outcome: &'static str,
 }
 
 pub(super) struct Renewals {

@@ -18,6 +18,7 @@ fn everything_has_its_documented_name() {
     metrics.set_captured_pods(4, 1);
     metrics.capture_probe_failed();
     metrics.config_applied(7, 2, SystemClock.now() - Duration::from_secs(5));
+    metrics.set_policy_conflicts(3);
     metrics.tls_handshake_failed(TlsSide::Client, "expired");
     metrics.limit_reached("connections_per_pod");
     let _guards = (
@@ -38,6 +39,7 @@ fn everything_has_its_documented_name() {
     assert_eq!(value("weir_capture_probe_failures_total", &[]), Some(1.0));
     assert_eq!(value("weir_config_generation", &[]), Some(7.0));
     assert_eq!(value("weir_config_rejected_objects", &[]), Some(2.0));
+    assert_eq!(value("weir_config_policy_conflicts", &[]), Some(3.0));
     let age = value("weir_config_age_seconds", &[]).unwrap();
     assert!((5.0..60.0).contains(&age), "{age}");
     let labels = [r#"side="client",reason="expired""#];

@@ -29,6 +29,19 @@ fn only_a_good_end_has_no_flag() {
 }
 
 #[test]
+fn what_is_ended_on_purpose_has_the_flag_that_dashboards_know() {
+    for (reason, flags) in [
+        (Reason::BreakerOpen, "UH"),
+        (Reason::PoolFull, "UO"),
+        (Reason::Overloaded, "UO"),
+        (Reason::RateLimited, "RL"),
+        (Reason::FaultInjected, "FI"),
+    ] {
+        assert_eq!(reason.response_flags(), flags, "{reason}");
+    }
+}
+
+#[test]
 fn what_weir_answers_fits_to_the_reason() {
     for (reason, http, grpc) in [
         (Reason::Ok, 200, 0),
@@ -38,6 +51,11 @@ fn what_weir_answers_fits_to_the_reason() {
         (Reason::NoHealthyEndpoint, 503, 14),
         (Reason::ConnectTimeout, 503, 14),
         (Reason::LimitReached, 503, 14),
+        (Reason::BreakerOpen, 503, 14),
+        (Reason::PoolFull, 503, 14),
+        (Reason::RateLimited, 429, 14),
+        (Reason::Overloaded, 503, 14),
+        (Reason::FaultInjected, 503, 14),
         (Reason::UpstreamReset, 502, 14),
         (Reason::UpstreamProtocol, 502, 14),
         (Reason::RequestTimeout, 504, 4),

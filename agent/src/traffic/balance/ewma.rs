@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use super::weights::Weights;
 use crate::traffic::random::below;
 
 /// In which what is known of an endpoint fades to a third.
@@ -18,7 +19,7 @@ pub const RTT_DEFAULT: Duration = Duration::from_secs(1);
 const TIE: f64 = 0.7;
 
 /// Added to every average: among endpoints that answer at once, what differs is noise.
-const FLOOR_SECONDS: f64 = 0.005;
+pub(super) const FLOOR_SECONDS: f64 = 0.005;
 
 /// First answers of an endpoint, until which it is taken for one that is not known: what a cold
 /// application needs for them says little of it.
@@ -60,15 +61,21 @@ impl Ewma {
     /// never answered is taken for a slow one while a request is outstanding, so that it is not
     /// flooded.
     pub fn cost(&self, now: Duration, pending: usize) -> f64 {
+        self.cost_beside(now, pending as f64)
+    }
+
+    /// As [`Ewma::cost`], of an endpoint whose pending requests count for more than one each, or for
+    /// less.
+    pub fn cost_beside(&self, now: Duration, pending: f64) -> f64 {
         match self.measured {
             Some((average, _)) if self.answers < FIRST_ANSWERS => {
-                (average + FLOOR_SECONDS) * pending as f64
+                (average + FLOOR_SECONDS) * pending
             }
             Some((average, at)) => {
                 let average = average * kept(now.saturating_sub(at));
-                (average + FLOOR_SECONDS) * (pending as f64 + 1.0)
+                (average + FLOOR_SECONDS) * (pending + 1.0)
             }
-            None => RTT_DEFAULT.as_secs_f64() * pending as f64,
+            None => RTT_DEFAULT.as_secs_f64() * pending,
         }
     }
 }
@@ -93,6 +100,31 @@ pub fn pick(len: usize, random: u64, cost: impl Fn(usize) -> f64) -> Option<usiz
             })
         }
     }
+}
+
+/// As [`pick`], of two that were drawn by weight. `cost` is given what to multiply an endpoint's
+/// pending requests with ([`Ewma::cost_beside`]): 1 for the heavier of the two, and as much more for
+/// the lighter one as it is lighter. `None` where none has any weight.
+///
+/// Endpoints about as good get their shares by weight. Were whole costs divided by the weights, the
+/// lighter of two idle endpoints would get nothing; so only what is under way comes to be in
+/// proportion to the weights.
+pub fn pick_weighted(
+    weights: &Weights<impl Fn(usize) -> f64>,
+    random: u64,
+    cost: impl Fn(usize, f64) -> f64,
+) -> Option<usize> {
+    let (first, second) = weights.pair(random)?;
+    if first == second {
+        return Some(first);
+    }
+    let (of_first, of_second) = (weights.of(first), weights.of(second));
+    let heavier = of_first.max(of_second);
+    let first_cost = cost(first, heavier / of_first);
+    Some(match cost(second, heavier / of_second) < first_cost * TIE {
+        true => second,
+        false => first,
+    })
 }
 
 /// Two different indices below `len`, every pair in either order being as likely; twice zero where

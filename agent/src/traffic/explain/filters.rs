@@ -13,10 +13,11 @@ use crate::model::route::{
 pub(super) fn of_rule(resolved: &ResolvedRule) -> Vec<String> {
     let rule = resolved.rule();
     let mut told = Vec::new();
-    if let Some(limit) = rule.timeouts.request {
+    let limited = |limit: Option<Duration>| limit.filter(|limit| !limit.is_zero());
+    if let Some(limit) = limited(rule.timeouts.request) {
         told.push(format!("timeouts.request {}", duration(limit)));
     }
-    if let Some(limit) = rule.timeouts.backend_request {
+    if let Some(limit) = limited(rule.timeouts.backend_request) {
         told.push(format!("timeouts.backendRequest {}", duration(limit)));
     }
     told.extend(rule.session.as_ref().map(session));

@@ -296,7 +296,7 @@ fn bodies_are_kept_only_where_they_may_be_sent_again() {
             on: Some(on),
             ..RetryPolicy::default()
         };
-        Retries::of([&policy]).needs_replay()
+        Retries::of([&policy]).needs_replay(true)
     };
     let connect = RetryOn {
         connect_failure: true,

@@ -5,9 +5,10 @@ use std::{
     future::poll_fn,
     rc::Rc,
     task::{Context, Poll, Waker},
+    time::Duration,
 };
 
-use crate::telemetry::Reason;
+use crate::{telemetry::Reason, transport::limits::IDLE_TIMEOUT};
 
 /// What others may do to a connection while it is copied, and what they see of it.
 ///
@@ -17,6 +18,8 @@ pub struct Supervision {
     /// The thread's coarse clock, in ticks.
     clock: Rc<Cell<u32>>,
     active_at: Cell<u32>,
+    /// Ticks without a byte after which it is ended; `None`: what holds for all.
+    idle_limit: Cell<Option<u32>>,
     half_closed: Cell<bool>,
     /// Since when a request's head has been coming in.
     head_since: Cell<Option<u32>>,
@@ -29,6 +32,7 @@ impl Supervision {
         Self {
             active_at: Cell::new(clock.get()),
             clock,
+            idle_limit: Cell::new(None),
             half_closed: Cell::new(false),
             head_since: Cell::new(None),
             ended: Cell::new(None),
@@ -49,6 +53,22 @@ impl Supervision {
     /// Ticks without a byte.
     pub fn idle_ticks(&self) -> u32 {
         self.clock.get().wrapping_sub(self.active_at.get())
+    }
+
+    /// How long it may be idle instead of [`IDLE_TIMEOUT`], at most two ticks longer; zero is for
+    /// ever.
+    pub fn set_idle_limit(&self, limit: Option<Duration>) {
+        let ticks = limit.map(|limit| match limit {
+            Duration::ZERO => u32::MAX,
+            // The tick that it begins in is not a whole one.
+            limit => u32::try_from(limit.as_millis().div_ceil(1000) + 1).unwrap_or(u32::MAX),
+        });
+        self.idle_limit.set(ticks);
+    }
+
+    pub fn is_idle_too_long(&self) -> bool {
+        let limit = u32::try_from(IDLE_TIMEOUT.as_secs()).unwrap_or(u32::MAX);
+        self.idle_ticks() >= self.idle_limit.get().unwrap_or(limit)
     }
 
     pub fn half_closed(&self) -> bool {

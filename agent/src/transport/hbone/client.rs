@@ -53,6 +53,7 @@ impl TunnelError {
             Self::Dial(other) => other.reason(),
             Self::Tls(error) => error.reason(),
             Self::Http2(_) => Reason::TunnelReset,
+            Self::Status(StatusCode::TOO_MANY_REQUESTS) => Reason::RateLimited,
             Self::Status(_) => Reason::HboneRefused,
             Self::NoAnswer => Reason::ConnectTimeout,
             Self::Limit(_) => Reason::LimitReached,

@@ -5,11 +5,13 @@ use std::{net::IpAddr, sync::Arc};
 use crate::model::{
     mesh::MeshConfig,
     names::ObjectName,
+    node::Node,
     pod::{Labels, Namespace, Pod, SkipRules},
     policy::PeerAuthentication,
     resource::{Change, Kind, Resource, ResourceKey},
     route::{Backend, BackendRef, Filters, ParentRef, ReferenceGrant, Route, RouteKind, Rule},
     service::{Conditions, EndpointSlice, Service, ServicePort, SliceEndpoint},
+    traffic_policy::{Policy, PolicyTarget, TrafficPolicy},
 };
 
 pub(crate) trait Build {
@@ -35,6 +37,8 @@ build! {
     EndpointSlice: |slice| slice.name.clone();
     PeerAuthentication: |policy| policy.name.clone();
     ReferenceGrant: |grant| grant.name.clone();
+    TrafficPolicy: |policy| policy.name.clone();
+    Node: |node| ObjectName::new("", Arc::clone(&node.name));
 }
 
 impl Build for Route {
@@ -91,6 +95,7 @@ pub(crate) fn pod(text: &str, address: &str) -> Pod {
         captured: None,
         netns: None,
         skip: SkipRules::default(),
+        weight: None,
         name,
     }
 }
@@ -191,5 +196,37 @@ pub(crate) fn grant(
         name: name(text),
         from: vec![(kind, from.into())],
         to: vec![to.map(Into::into)],
+    }
+}
+
+/// Allows `attempts` retries, by which it is known again.
+pub(crate) fn traffic_policy(
+    text: &str,
+    targets: impl IntoIterator<Item = PolicyTarget>,
+    attempts: u32,
+) -> TrafficPolicy {
+    let mut policy = Policy::default();
+    policy.retries.attempts = Some(attempts);
+    TrafficPolicy {
+        name: name(text),
+        created: None,
+        targets: targets.into_iter().collect(),
+        policy: policy.into(),
+    }
+}
+
+/// The rule `section` of the HTTPRoute `route`, or all of its rules.
+pub(crate) fn on_rule(route: &str, section: Option<&str>) -> PolicyTarget {
+    PolicyTarget::Rule {
+        kind: RouteKind::Http,
+        route: route.into(),
+        section: section.map(Into::into),
+    }
+}
+
+pub(crate) fn node(name: &str, zone: Option<&str>) -> Node {
+    Node {
+        name: name.into(),
+        zone: zone.map(Into::into),
     }
 }

@@ -1,14 +1,17 @@
 //! Step by step is the same as at once, whatever the steps.
 
-use std::time::{Duration, UNIX_EPOCH};
+use std::{
+    sync::Arc,
+    time::{Duration, UNIX_EPOCH},
+};
 
 use proptest::{collection::vec, option, prelude::*, sample::select};
 
 use super::{
     NODE, World,
     build::{
-        self, Build, backend_ref, endpoint, grant, ip, name, parent_ref, pod, route, rule, service,
-        slice,
+        self, Build, backend_ref, endpoint, grant, ip, name, node, parent_ref, pod, route, rule,
+        service, slice, traffic_policy,
     },
     reference::{Reference, View},
 };
@@ -18,13 +21,16 @@ use crate::model::{
     policy::PeerAuthentication,
     resource::{Change, Kind, ResourceKey},
     route::{BackendRef, Mirror, ParentRef, PathMatch, RequestMatch, RouteKind, Rule},
-    service::ServicePort,
+    service::{ServicePort, SliceEndpoint},
+    traffic_policy::{Concurrency, PolicyTarget},
 };
 
 // Few names and addresses, so that they meet often.
 const NAMESPACES: [&str; 3] = ["a", "b", "weir-system"];
 const NAMES: [&str; 4] = ["p", "q", "r", "s"];
 const ADDRESSES: [&str; 5] = ["10.0.0.1", "10.0.0.2", "10.0.0.3", "10.96.0.1", "fd00::1"];
+const ZONES: [&str; 2] = ["z1", "z2"];
+const SECTIONS: [&str; 2] = ["first", "second"];
 const PORTS: [&str; 2] = ["http", "admin"];
 
 fn label() -> impl Strategy<Value = Option<MeshLabel>> {
@@ -52,13 +58,15 @@ fn a_pod() -> impl Strategy<Value = Change> {
         select(vec![NODE, "elsewhere"]),
         select(vec!["default", "payer"]),
         0..2_u8,
+        option::weighted(0.3, 0..2_u16),
     );
     (object(), addresses(), flags, rest).prop_map(
-        |(object, ips, (host, finished, sidecar), (mesh, node, account, uid))| {
+        |(object, ips, (host, finished, sidecar), (mesh, node, account, uid, weight))| {
             let mut pod = pod(&object, "10.0.0.1");
             pod.uid = format!("{object}-{uid}").into();
             (pod.ips, pod.host_network, pod.finished, pod.foreign_sidecar) =
                 (ips, host, finished, sidecar);
+            pod.weight = weight;
             (pod.mesh, pod.node, pod.service_account) = (mesh, node.into(), account.into());
             pod.upsert()
         },
@@ -86,14 +94,18 @@ fn a_slice() -> impl Strategy<Value = Change> {
         (false, true, true),
         (false, false, false),
     ]);
-    let endpoints = vec((select(&ADDRESSES[..]), conditions), 0..4);
+    let zone = option::weighted(0.3, select(&ZONES[..]));
+    let endpoints = vec((select(&ADDRESSES[..]), conditions, zone), 0..4);
     let ports = proptest::sample::subsequence(&PORTS[..], 0..=2);
     (object(), select(&NAMES[..]), endpoints, ports).prop_map(
         |(object, service, endpoints, ports)| {
             let mut slice = slice(
                 &object,
                 service,
-                endpoints.into_iter().map(|(ip, how)| endpoint(ip, how)),
+                endpoints.into_iter().map(|(ip, how, zone)| SliceEndpoint {
+                    zone: zone.map(Into::into),
+                    ..endpoint(ip, how)
+                }),
             );
             slice.ports = ports.into_iter().map(|name| (name.into(), 8080)).collect();
             slice.upsert()
@@ -176,6 +188,9 @@ fn a_route() -> impl Strategy<Value = Change> {
         |(kind, object, (parents, rules, hostnames, age))| {
             let mut route = route(kind, &object, "a/p");
             (route.parents, route.rules) = (parents, rules);
+            for (rule, section) in route.rules.iter_mut().zip(SECTIONS) {
+                rule.name = Some(section.into());
+            }
             route.created = age.map(|age| UNIX_EPOCH + Duration::from_secs(age));
             if kind == RouteKind::Tls {
                 route.hostnames = hostnames.into_iter().map(Into::into).collect();
@@ -191,6 +206,37 @@ fn a_grant() -> impl Strategy<Value = Change> {
         .prop_map(|(object, from, to)| grant(&object, from, to).upsert())
 }
 
+fn a_traffic_policy() -> impl Strategy<Value = Change> {
+    let service = select(&NAMES[..]).prop_map(|name| PolicyTarget::Service(name.into()));
+    let section = option::of(select(&SECTIONS[..]));
+    let kind = select(vec![RouteKind::Http, RouteKind::Grpc]);
+    let rule =
+        (kind, select(&NAMES[..]), section).prop_map(|(kind, route, section)| PolicyTarget::Rule {
+            kind,
+            route: route.into(),
+            section: section.map(Into::into),
+        });
+    let targets = vec(prop_oneof![2 => service, 1 => rule], 1..4);
+    let rest = (option::of(0..3_u64), 0..3_u32, prop::bool::ANY);
+    (object(), targets, rest).prop_map(|(object, mut targets, (age, attempts, limits))| {
+        // Validation lets none be there twice.
+        targets.sort();
+        targets.dedup();
+        let mut policy = traffic_policy(&object, targets, attempts);
+        policy.created = age.map(|age| UNIX_EPOCH + Duration::from_secs(age));
+        if limits {
+            let said = Arc::make_mut(&mut policy.policy);
+            said.concurrency = Some(Concurrency { limit: 1, queue: 0 });
+        }
+        policy.upsert()
+    })
+}
+
+fn a_node() -> impl Strategy<Value = Change> {
+    let name = select(vec![NODE, "elsewhere"]);
+    (name, option::of(select(&ZONES[..]))).prop_map(|(name, zone)| node(name, zone).upsert())
+}
+
 fn a_removal() -> impl Strategy<Value = Change> {
     let kinds = vec![
         Kind::Pod,
@@ -202,10 +248,13 @@ fn a_removal() -> impl Strategy<Value = Change> {
         Kind::TcpRoute,
         Kind::TlsRoute,
         Kind::ReferenceGrant,
+        Kind::TrafficPolicy,
     ];
     prop_oneof![
         5 => (select(kinds), object()).prop_map(|(kind, object)| (kind, name(&object))),
+        3 => object().prop_map(|object| (Kind::Service, name(&object))),
         1 => select(&NAMESPACES[..]).prop_map(|namespace| (Kind::Namespace, name(namespace))),
+        1 => Just((Kind::Node, name(NODE))),
         1 => (0..3_u64).prop_map(|age| (Kind::MeshConfig, name(&format!("mesh-{age}")))),
     ]
     .prop_map(|(kind, name)| Change::Remove(ResourceKey { kind, name }))
@@ -219,6 +268,8 @@ fn a_change() -> impl Strategy<Value = Change> {
         2 => another(),
         4 => a_route(),
         2 => a_grant(),
+        4 => a_traffic_policy(),
+        1 => a_node(),
         5 => a_removal(),
     ]
 }
@@ -237,7 +288,13 @@ proptest! {
             // Workloads that are one are one allocation.
             for (ip, workload) in &snapshot.workloads_by_ip {
                 let own = &snapshot.workloads[&workload.pod.name];
-                prop_assert!(std::sync::Arc::ptr_eq(own, workload), "{ip}");
+                prop_assert!(Arc::ptr_eq(own, workload), "{ip}");
+            }
+            // And so are services.
+            let by_vip = snapshot.services_by_vip.values().chain(snapshot.headless.values());
+            for state in by_vip.chain(snapshot.limited.values()) {
+                let own = &snapshot.services[&state.service.name];
+                prop_assert!(Arc::ptr_eq(own, state), "{:?}", state.service.name);
             }
         }
     }

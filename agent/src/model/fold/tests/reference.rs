@@ -13,8 +13,9 @@ use crate::model::{
     names::ObjectName,
     pod::{MeshLabel, Pod, Workload},
     resource::{Change, Kind, Resource, ResourceKey},
-    service::{Endpoint, ServiceState},
+    service::{Endpoint, Place, ServiceState},
     snapshot::{Destination, Snapshot},
+    traffic_policy::{Policy, PolicyTarget, TrafficPolicy},
 };
 
 /// Every index of a snapshot, in a shape that can be compared and printed.
@@ -31,29 +32,42 @@ pub(super) struct View {
     namespaces: BTreeSet<Arc<str>>,
     root_namespace: Arc<str>,
     routes: TableViews,
+    limited: BTreeSet<ObjectName>,
+    headless: BTreeMap<IpAddr, ObjectName>,
+    /// Namespace, target, winner and losers.
+    conflicts: BTreeSet<(Arc<str>, PolicyTarget, ObjectName, Vec<ObjectName>)>,
+    zone: Option<Arc<str>>,
 }
 
 type WorkloadView = (Pod, String, bool);
-/// Name, and for each port the ready endpoints and the others.
-type ServiceView = (ObjectName, Vec<(BTreeSet<Endpoint>, BTreeSet<Endpoint>)>);
+/// Name, for each port the ready endpoints and the others, and the policy.
+type ServiceView = (ObjectName, Vec<SetView>, Option<Policy>);
+type SetView = (BTreeMap<Endpoint, Place>, BTreeMap<Endpoint, Place>);
 
 impl From<&Snapshot> for View {
     fn from(snapshot: &Snapshot) -> Self {
         let workload = |w: &Arc<Workload>| (Pod::clone(&w.pod), w.identity.to_string(), w.enrolled);
         let service = |s: &Arc<ServiceState>| {
             let sets = s.endpoints.iter().map(|set| {
-                let (ready, rest) = set.endpoints.split_at(set.ready);
-                let sets = (
-                    ready.iter().copied().collect(),
-                    rest.iter().copied().collect(),
+                let nowhere = vec![Place::default(); set.endpoints.len()];
+                let places = match set.places.is_empty() {
+                    true => &nowhere,
+                    false => {
+                        assert_ne!(set.places, nowhere);
+                        &set.places
+                    }
+                };
+                assert_eq!(places.len(), set.endpoints.len());
+                let all = set.endpoints.iter().copied().zip(places.iter().cloned());
+                let sets: SetView = (
+                    all.clone().take(set.ready).collect(),
+                    all.skip(set.ready).collect(),
                 );
-                assert_eq!(ready.len() + rest.len(), {
-                    let (a, b): &(BTreeSet<_>, BTreeSet<_>) = &sets;
-                    a.len() + b.len()
-                });
+                assert_eq!(set.endpoints.len(), sets.0.len() + sets.1.len());
                 sets
             });
-            (s.service.name.clone(), sets.collect())
+            let policy = s.policy.as_deref().cloned();
+            (s.service.name.clone(), sets.collect(), policy)
         };
         Self {
             workloads: snapshot
@@ -91,6 +105,22 @@ impl From<&Snapshot> for View {
             namespaces: snapshot.namespaces.keys().cloned().collect(),
             root_namespace: Arc::clone(&snapshot.mesh.root_namespace),
             routes: routes::view(snapshot),
+            limited: snapshot.limited.keys().cloned().collect(),
+            headless: snapshot
+                .headless
+                .iter()
+                .map(|(ip, state)| (*ip, state.service.name.clone()))
+                .collect(),
+            conflicts: snapshot
+                .policy_conflicts
+                .iter()
+                .map(|((namespace, target), conflict)| {
+                    assert_eq!(*target, conflict.target);
+                    let (winner, losers) = (conflict.winner.clone(), conflict.losers.clone());
+                    (Arc::clone(namespace), target.clone(), winner, losers)
+                })
+                .collect(),
+            zone: snapshot.zone.clone(),
         }
     }
 }
@@ -137,6 +167,13 @@ impl Reference {
         };
         let mut by_claim: Vec<_> = self.objects.iter().collect();
         by_claim.sort_by_key(|(_, (_, since))| *since);
+        let mut holders: BTreeMap<IpAddr, Arc<Pod>> = BTreeMap::new();
+        for (_, (resource, _)) in &by_claim {
+            if let Resource::Pod(pod) = resource {
+                let ips = pod.own_ips().iter();
+                holders.extend(ips.map(|ip| (*ip, Arc::clone(pod))));
+            }
+        }
         for (key, (resource, _)) in by_claim {
             let name = key.name.clone();
             match resource {
@@ -161,9 +198,23 @@ impl Reference {
                         service
                             .ports
                             .iter()
-                            .map(|p| self.endpoints(&name, &p.name))
+                            .map(|p| self.endpoints(&name, &p.name, &holders))
                             .collect(),
+                        self.policy(
+                            &name.namespace,
+                            &PolicyTarget::Service(Arc::clone(&name.name)),
+                        ),
                     );
+                    let policy: &Option<Policy> = &state.2;
+                    if let Some(policy) = policy {
+                        if policy.concurrency.is_some() || !policy.rate_limits.is_empty() {
+                            view.limited.insert(name.clone());
+                        }
+                        for ip in self.slice_ips(&name).filter(|_| service.vips.is_empty()) {
+                            let of = view.headless.entry(ip).or_insert_with(|| name.clone());
+                            *of = name.clone().min(of.clone());
+                        }
+                    }
                     view.services_by_vip.extend(
                         service
                             .vips
@@ -172,8 +223,21 @@ impl Reference {
                     );
                     view.services.insert(name, state);
                 }
-                Resource::TrafficPolicy(_)
-                | Resource::Node(_)
+                Resource::TrafficPolicy(policy) => {
+                    for target in &policy.targets {
+                        let mut losers = self.policies_on(&name.namespace, target);
+                        let winner = losers.remove(0).name.clone();
+                        let mut losers: Vec<_> = losers.iter().map(|l| l.name.clone()).collect();
+                        losers.sort();
+                        if !losers.is_empty() {
+                            let namespace = Arc::clone(&name.namespace);
+                            view.conflicts
+                                .insert((namespace, target.clone(), winner, losers));
+                        }
+                    }
+                }
+                Resource::Node(of) if name.name.as_ref() == node => view.zone.clone_from(&of.zone),
+                Resource::Node(_)
                 | Resource::EndpointSlice(_)
                 | Resource::MeshConfig(_)
                 | Resource::Route(_)
@@ -221,12 +285,48 @@ impl Reference {
         (pod.clone(), identity, enrolled)
     }
 
+    /// The oldest first.
+    fn policies_on(&self, namespace: &str, target: &PolicyTarget) -> Vec<&TrafficPolicy> {
+        let all = self.objects.values();
+        let mut on: Vec<&TrafficPolicy> = all
+            .filter_map(|(resource, _)| match resource {
+                Resource::TrafficPolicy(policy) => Some(&**policy),
+                _ => None,
+            })
+            .filter(|policy| &*policy.name.namespace == namespace)
+            .filter(|policy| policy.targets.contains(target))
+            .collect();
+        on.sort_by_key(|policy| policy.age());
+        on
+    }
+
+    fn policy(&self, namespace: &str, target: &PolicyTarget) -> Option<Policy> {
+        let on = self.policies_on(namespace, target);
+        on.first().map(|policy| Policy::clone(&policy.policy))
+    }
+
+    fn slice_ips(&self, service: &ObjectName) -> impl Iterator<Item = IpAddr> {
+        let slices = self
+            .objects
+            .values()
+            .filter_map(|(resource, _)| match resource {
+                Resource::EndpointSlice(slice) => Some(slice),
+                _ => None,
+            });
+        slices
+            .filter(|slice| {
+                slice.name.namespace == service.namespace && slice.service == service.name
+            })
+            .flat_map(|slice| slice.endpoints.iter().map(|endpoint| endpoint.address))
+    }
+
     fn endpoints(
         &self,
         service: &ObjectName,
         port: &str,
-    ) -> (BTreeSet<Endpoint>, BTreeSet<Endpoint>) {
-        let (mut ready, mut draining) = (BTreeSet::new(), BTreeSet::new());
+        holders: &BTreeMap<IpAddr, Arc<Pod>>,
+    ) -> SetView {
+        let (mut ready, mut draining) = (BTreeMap::new(), BTreeMap::new());
         for (resource, _) in self.objects.values() {
             let Resource::EndpointSlice(slice) = resource else {
                 continue;
@@ -237,19 +337,26 @@ impl Reference {
             for (_, number) in slice.ports.iter().filter(|(name, _)| &**name == port) {
                 for endpoint in &slice.endpoints {
                     let conditions = endpoint.conditions;
+                    let holder = holders.get(&endpoint.address);
+                    let own = holder.filter(|pod| pod.name.namespace == service.namespace);
+                    let place = Place {
+                        node: endpoint.node.clone(),
+                        zone: endpoint.zone.clone(),
+                        weight: own.and_then(|pod| pod.weight),
+                    };
                     let endpoint = Endpoint {
                         address: endpoint.address,
                         port: *number,
                     };
                     if conditions.ready {
-                        ready.insert(endpoint);
+                        ready.entry(endpoint).or_insert(place);
                     } else if conditions.serving && conditions.terminating {
-                        draining.insert(endpoint);
+                        draining.entry(endpoint).or_insert(place);
                     }
                 }
             }
         }
-        let draining = draining.difference(&ready).copied().collect();
+        draining.retain(|endpoint, _| !ready.contains_key(endpoint));
         (ready, draining)
     }
 }

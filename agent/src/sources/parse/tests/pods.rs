@@ -174,6 +174,20 @@ fn ambient_pods_count_as_captured() {
 }
 
 #[test]
+fn a_pods_weight_is_an_annotation() {
+    for (annotations, weight) in [
+        ("{}", None),
+        ("{weir.dev/weight: '0'}", Some(0)),
+        ("{weir.dev/weight: '10000'}", Some(10_000)),
+    ] {
+        let pod = pod(&format!(
+            "metadata: {{name: a, annotations: {annotations}}}"
+        ));
+        assert_eq!(pod.weight, weight, "{annotations}");
+    }
+}
+
+#[test]
 fn a_finished_pod_is_known_by_its_phase() {
     for (phase, finished) in [
         ("Pending", false),
@@ -263,6 +277,22 @@ fn what_is_wrong_with_a_pod() {
         (
             annotated("weir.dev/pid: '-1'"),
             "metadata.annotations[weir.dev/pid]: \"-1\" is not a process id",
+        ),
+        (
+            annotated("weir.dev/weight: '10001'"),
+            "metadata.annotations[weir.dev/weight]: \"10001\" is not a weight: a whole number from 0 to 10000",
+        ),
+        (
+            annotated("weir.dev/weight: '-1'"),
+            "metadata.annotations[weir.dev/weight]: \"-1\" is not a weight",
+        ),
+        (
+            annotated("weir.dev/weight: '+1'"),
+            "metadata.annotations[weir.dev/weight]: \"+1\" is not a weight",
+        ),
+        (
+            annotated("weir.dev/weight: ''"),
+            "metadata.annotations[weir.dev/weight]: \"\" is not a weight",
         ),
         (
             annotated("weir.dev/captured: perhaps"),

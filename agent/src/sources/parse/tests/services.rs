@@ -1,5 +1,5 @@
-use super::{assert_errors, resource};
-use crate::model::{pod::MeshLabel, resource::Resource};
+use super::{Manifest, assert_errors, parse, resource};
+use crate::model::{pod::MeshLabel, resource::Resource, traffic_policy::Locality};
 
 #[test]
 fn services() {
@@ -44,6 +44,67 @@ fn services() {
             .collect();
         assert_eq!(found, ports, "{spec}");
     }
+}
+
+#[test]
+fn which_endpoints_a_service_prefers() {
+    for (spec, distribution, node_local) in [
+        ("{}", Locality::None, false),
+        (
+            "{trafficDistribution: PreferClose}",
+            Locality::PreferZone,
+            false,
+        ),
+        (
+            "{trafficDistribution: PreferSameZone}",
+            Locality::PreferZone,
+            false,
+        ),
+        (
+            "{trafficDistribution: PreferSameNode}",
+            Locality::PreferNode,
+            false,
+        ),
+        (
+            "{trafficDistribution: PreferSameRack}",
+            Locality::None,
+            false,
+        ),
+        ("{internalTrafficPolicy: Cluster}", Locality::None, false),
+        ("{internalTrafficPolicy: Local}", Locality::None, true),
+    ] {
+        let yaml =
+            format!("{{apiVersion: v1, kind: Service, metadata: {{name: a}}, spec: {spec}}}");
+        let Resource::Service(service) = resource(&yaml) else {
+            panic!()
+        };
+        let found = (service.distribution, service.node_local);
+        assert_eq!(found, (distribution, node_local), "{spec}");
+    }
+}
+
+#[test]
+fn nodes() {
+    for (labels, zone) in [
+        ("{}", None),
+        ("{topology.kubernetes.io/zone: ''}", None),
+        ("{topology.kubernetes.io/zone: z1}", Some("z1")),
+    ] {
+        let yaml = format!(
+            "{{apiVersion: v1, kind: Node, metadata: {{name: n.example, labels: {labels}}}}}"
+        );
+        let Resource::Node(node) = resource(&yaml) else {
+            panic!()
+        };
+        assert_eq!((&*node.name, node.zone.as_deref()), ("n.example", zone));
+    }
+    // It has no namespace, whatever its author says.
+    let Ok(Manifest::Object(key, _)) =
+        parse("{apiVersion: v1, kind: Node, metadata: {name: n1, namespace: a}}")
+    else {
+        panic!()
+    };
+    assert_eq!(key.name.to_string(), "n1");
 }
 
 #[test]

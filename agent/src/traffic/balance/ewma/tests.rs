@@ -2,7 +2,11 @@ use std::{collections::HashSet, time::Duration};
 
 use proptest::prelude::*;
 
-use super::{DECAY, Ewma, FIRST_ANSWERS, FLOOR_SECONDS, RTT_DEFAULT, p2c, pick};
+use super::{DECAY, Ewma, FIRST_ANSWERS, FLOOR_SECONDS, RTT_DEFAULT, p2c, pick, pick_weighted};
+use crate::traffic::{
+    balance::{testing::shares, weights::Weights},
+    hash::nth,
+};
 
 const START: Duration = Duration::from_secs(1_000);
 
@@ -87,6 +91,41 @@ fn the_cheaper_of_two_near_ties_by_chance() {
     for costs in [[1.0, 1.0], [1.0, 1.02], [1.02, 1.0], [0.0, 0.0]] {
         assert!((450..=550).contains(&share(costs)), "{costs:?}");
     }
+}
+
+#[test]
+fn ties_are_tossed_for_by_weight() {
+    let share = |of: [f64; 2], costs: [f64; 2]| {
+        let weights = Weights::measured(2, |index| of[index]);
+        let pick = |n| pick_weighted(&weights, nth(4, n), |index, _| costs[index]);
+        shares(2, 20_000, pick)[1]
+    };
+    for (of, wanted) in [([9.0, 1.0], 0.1), ([1.0, 1.0], 0.5), ([0.0, 1.0], 1.0)] {
+        let got = share(of, [1.0, 1.0]);
+        assert!((got - wanted).abs() < 0.02, "{of:?}: {got}");
+    }
+    assert_eq!(share([9.0, 1.0], [2.0, 1.0]), 1.0);
+    assert_eq!(share([1.0, 9.0], [1.0, 2.0]), 0.0);
+    // The only one with any weight is taken whatever it costs.
+    assert_eq!(share([0.0, 1.0], [1.0, 9.0]), 1.0);
+}
+
+#[test]
+fn requests_under_way_count_by_weight() {
+    let ewma = measured(ms(10));
+    let pick_of = |pending: [u32; 2]| {
+        let weights = Weights::measured(2, |index| [3.0, 1.0][index]);
+        let pick = |n| {
+            pick_weighted(&weights, nth(4, n), |index, more| {
+                ewma.cost_beside(START, f64::from(pending[index]) * more)
+            })
+        };
+        shares(2, 1_000, pick)[1]
+    };
+    assert_eq!(pick_of([9, 1]), 1.0);
+    assert_eq!(pick_of([3, 2]), 0.0);
+    let even = pick_of([30, 10]);
+    assert!((even - 0.25).abs() < 0.05, "{even}");
 }
 
 #[test]

@@ -14,6 +14,7 @@ use crate::model::{
         RouteTable, Rule, grpc_precedence, http_precedence,
     },
     snapshot::Snapshot,
+    traffic_policy::{Policy, PolicyTarget},
 };
 
 /// By service, namespace of the clients (none: all others) and port (none: all others).
@@ -29,13 +30,20 @@ pub(super) struct TableView {
     tcp: Option<EntryView>,
 }
 
-/// Route, rule, match, and for each reference whether it is refused.
-type EntryView = (ObjectName, usize, Option<usize>, Vec<bool>);
+/// Route, rule, match, for each reference whether it is refused, and the policy.
+type EntryView = (ObjectName, usize, Option<usize>, Vec<bool>, Option<Policy>);
 
 fn entry_view(rule: &ResolvedRule, matched: Option<usize>) -> EntryView {
     let refused = rule.refused.iter().chain(&rule.mirrors_refused);
     let refused = refused.map(Option::is_some).collect();
-    (rule.route.name.clone(), rule.index, matched, refused)
+    let policy = rule.policy.as_deref().cloned();
+    (
+        rule.route.name.clone(),
+        rule.index,
+        matched,
+        refused,
+        policy,
+    )
 }
 
 impl From<&RouteTable> for TableView {
@@ -128,7 +136,16 @@ impl Reference {
         let of_kind = |kind| routes.iter().filter(move |route| route.kind == kind);
         let entry = |route: &Route, rule: usize, matched| {
             let refused = self.refused(route, &route.rules[rule]);
-            (route.name.clone(), rule, matched, refused)
+            let target = |section: Option<Arc<str>>| PolicyTarget::Rule {
+                kind: route.kind,
+                route: Arc::clone(&route.name.name),
+                section,
+            };
+            let named = route.rules[rule].name.clone();
+            let policy = [named, None]
+                .into_iter()
+                .find_map(|section| self.policy(&route.name.namespace, &target(section)));
+            (route.name.clone(), rule, matched, refused, policy)
         };
         let requests = |kind| {
             let mut entries: Vec<(Option<&RequestMatch>, EntryView)> = Vec::new();

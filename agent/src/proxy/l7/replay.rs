@@ -1,0 +1,132 @@
+//! A request's body that can be sent again: what passes is kept, up to a limit.
+
+use std::{
+    cell::{Cell, RefCell},
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http_body::{Frame, SizeHint};
+use hyper::body::Body as _;
+
+use super::body::{Body, BodyError};
+
+/// What has passed of a body, and the rest of it.
+pub(super) struct Kept {
+    body: RefCell<Body>,
+    frames: RefCell<Vec<Piece>>,
+    bytes: Cell<usize>,
+    limit: usize,
+    /// No longer: it was too much, or nobody will ask.
+    given_up: Cell<bool>,
+}
+
+#[derive(Clone)]
+enum Piece {
+    Data(Bytes),
+    Trailers(HeaderMap),
+}
+
+impl Kept {
+    pub(super) fn new(body: Body, limit: usize) -> Rc<Self> {
+        Rc::new(Self {
+            body: RefCell::new(body),
+            frames: RefCell::default(),
+            bytes: Cell::new(0),
+            limit,
+            given_up: Cell::new(false),
+        })
+    }
+
+    /// The body from its beginning. Only the latest one is read.
+    pub(super) fn body(self: &Rc<Self>) -> Body {
+        Body::Replayed(Replayed {
+            kept: Rc::clone(self),
+            next: 0,
+        })
+    }
+
+    /// Whether all that has passed can be sent again.
+    pub(super) fn is_whole(&self) -> bool {
+        !self.given_up.get()
+    }
+
+    /// What passes from now on will not be sent again.
+    pub(super) fn give_up(&self) {
+        self.given_up.set(true);
+    }
+
+    fn keep(&self, frame: &Frame<Bytes>) {
+        let piece = match (frame.data_ref(), frame.trailers_ref()) {
+            (Some(data), _) => {
+                self.bytes.set(self.bytes.get() + data.len());
+                Piece::Data(data.clone())
+            }
+            (None, Some(trailers)) => Piece::Trailers(trailers.clone()),
+            (None, None) => return,
+        };
+        if self.bytes.get() > self.limit {
+            self.give_up();
+            self.frames.borrow_mut().clear();
+        } else {
+            self.frames.borrow_mut().push(piece);
+        }
+    }
+}
+
+/// A body on its way once more.
+pub(in crate::proxy) struct Replayed {
+    kept: Rc<Kept>,
+    /// Into what was kept; past it the rest comes from the client.
+    next: usize,
+}
+
+impl Replayed {
+    pub(super) fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let again = self.kept.frames.borrow().get(self.next).cloned();
+        if let Some(piece) = again {
+            self.next += 1;
+            let frame = match piece {
+                Piece::Data(data) => Frame::data(data),
+                Piece::Trailers(trailers) => Frame::trailers(trailers),
+            };
+            return Poll::Ready(Some(Ok(frame)));
+        }
+        let polled = ready!(Pin::new(&mut *self.kept.body.borrow_mut()).poll_frame(cx));
+        if let Some(Ok(frame)) = &polled
+            && self.kept.is_whole()
+        {
+            self.kept.keep(frame);
+            self.next = self.kept.frames.borrow().len();
+        }
+        Poll::Ready(polled)
+    }
+
+    pub(super) fn is_end_stream(&self) -> bool {
+        self.next >= self.kept.frames.borrow().len() && self.kept.body.borrow().is_end_stream()
+    }
+
+    pub(super) fn size_hint(&self) -> SizeHint {
+        let frames = self.kept.frames.borrow();
+        let left = frames.get(self.next..).unwrap_or_default().iter();
+        let left: u64 = left
+            .map(|piece| match piece {
+                Piece::Data(data) => data.len() as u64,
+                Piece::Trailers(_) => 0,
+            })
+            .sum();
+        let rest = self.kept.body.borrow().size_hint();
+        let mut hint = SizeHint::new();
+        hint.set_lower(left + rest.lower());
+        if let Some(upper) = rest.upper() {
+            hint.set_upper(left + upper);
+        }
+        hint
+    }
+}

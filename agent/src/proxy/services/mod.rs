@@ -1,0 +1,388 @@
+//! What this agent knows of each service beside its configuration: whom its breakers leave alone,
+//! what is under way, what its retries may still cost.
+//!
+//! [`Services`] is one for all threads. A thread keeps the [`View`]s that it uses, so that a
+//! request takes no lock: a view is one service as it is configured now, with the states that
+//! outlive any configuration.
+
+mod choose;
+mod endpoint;
+mod gate;
+mod report;
+mod stale;
+
+use std::{
+    cell::RefCell,
+    collections::{HashMap, VecDeque},
+    fmt,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use foldhash::fast::RandomState;
+use tokio::{sync::Notify, time::Instant};
+
+use self::{
+    choose::Choosing,
+    endpoint::{Counts, Happened},
+    stale::Stale,
+};
+pub(in crate::proxy) use self::{
+    choose::{Unfit, Wanted},
+    endpoint::{EndpointState, Trial},
+    gate::{Gate, Inside},
+};
+use crate::{
+    model::{
+        names::ObjectName,
+        service::{Endpoint, EndpointSet, ServiceState},
+        snapshot::Snapshot,
+        status::TRANSITIONS_KEPT_MAX,
+        traffic_policy::{
+            CONNECT_TIMEOUT, CONNECTIONS, CircuitBreaker, PENDING, Policy, REQUESTS, RateLimitBy,
+        },
+    },
+    proxy::check::Used,
+    telemetry::Metrics,
+    traffic::{budget::Budget, rate_limit::Limiter},
+};
+
+/// All services that this agent has sent to, or guards pods of.
+pub struct Services {
+    pub(in crate::proxy) hub: Arc<Hub>,
+    /// The place of the agent's node.
+    node: Arc<str>,
+    entries: Mutex<HashMap<ObjectName, Arc<View>>>,
+    /// A thread makes the health checks.
+    checker: AtomicBool,
+}
+
+/// What the states of all services share.
+pub(in crate::proxy) struct Hub {
+    started: Instant,
+    pub(in crate::proxy) metrics: Arc<Metrics>,
+    transitions: Mutex<VecDeque<Happened>>,
+    pub(in crate::proxy) stale: Stale,
+    /// Somebody waits for a connection to a service that has as many as it may: idle ones of it
+    /// are to be closed.
+    pub(in crate::proxy) wanted: Notify,
+}
+
+impl Hub {
+    /// Since a start that is one for all threads.
+    pub(in crate::proxy) fn now(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    fn remember(&self, happened: Happened) {
+        let mut transitions = self
+            .transitions
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if transitions.len() >= TRANSITIONS_KEPT_MAX {
+            transitions.pop_front();
+        }
+        transitions.push_back(happened);
+    }
+}
+
+/// What outlives a service's configuration.
+#[derive(Default)]
+pub(in crate::proxy) struct Live {
+    pub(in crate::proxy) budget: Budget,
+    pub(in crate::proxy) connections: Arc<Gate>,
+    pub(in crate::proxy) requests: Arc<Gate>,
+    pub(in crate::proxy) used: Used,
+}
+
+/// A service as it is configured now.
+pub(in crate::proxy) struct View {
+    pub(in crate::proxy) hub: Arc<Hub>,
+    pub(in crate::proxy) service: Arc<ServiceState>,
+    pub(in crate::proxy) policy: Arc<Policy>,
+    pub(in crate::proxy) live: Arc<Live>,
+    breaker: CircuitBreaker,
+    /// The last closed endpoint stays closed.
+    spares_last: bool,
+    /// In the order of the service's ports.
+    sets: Vec<Set>,
+    /// In the order of the policy's.
+    limiters: Arc<[(RateLimitBy, Limiter)]>,
+    zone: Option<Arc<str>>,
+}
+
+/// One port's endpoints.
+struct Set {
+    of: Arc<EndpointSet>,
+    /// In the order of `of.endpoints`.
+    states: Vec<Arc<EndpointState>>,
+    /// Of the IPv4 endpoints and of the IPv6 ones: who dials one family has no use for the other.
+    counts: [Arc<Counts>; 2],
+    choosing: Choosing,
+}
+
+/// What is bounded by a service's `connections`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::proxy) struct Bounds {
+    pub(in crate::proxy) connections: u32,
+    pub(in crate::proxy) pending: u32,
+    pub(in crate::proxy) requests: u32,
+}
+
+impl View {
+    pub(in crate::proxy) fn bounds(&self) -> Bounds {
+        let limits = &self.policy.connections;
+        Bounds {
+            connections: limits.max.unwrap_or(CONNECTIONS),
+            pending: limits.pending.unwrap_or(PENDING),
+            requests: limits.requests.unwrap_or(REQUESTS),
+        }
+    }
+
+    /// `timeouts.connect`; zero is no limit of its own.
+    pub(in crate::proxy) fn connect_timeout(&self) -> Duration {
+        let limit = self
+            .policy
+            .timeouts
+            .connect
+            .filter(|limit| !limit.is_zero());
+        limit.unwrap_or(CONNECT_TIMEOUT)
+    }
+
+    /// `timeouts.idle`, where the policy says anything of it; zero is for ever.
+    pub(in crate::proxy) fn idle_timeout(&self) -> Option<Duration> {
+        self.policy.timeouts.idle
+    }
+
+    pub(in crate::proxy) fn limiters(&self) -> &[(RateLimitBy, Limiter)] {
+        &self.limiters
+    }
+
+    /// The state of an endpoint, whichever port it is behind.
+    pub(in crate::proxy) fn state_of(&self, endpoint: Endpoint) -> Option<&Arc<EndpointState>> {
+        let states = self.sets.iter().flat_map(|set| &set.states);
+        let mut of_endpoint = states.filter(|state| state.endpoint == endpoint);
+        of_endpoint.next()
+    }
+
+    pub(in crate::proxy) fn states(&self) -> impl Iterator<Item = &Arc<EndpointState>> {
+        self.sets.iter().flat_map(|set| &set.states)
+    }
+
+    /// # Errors
+    /// When the endpoint's breaker is open: for how long yet.
+    pub(in crate::proxy) fn try_endpoint(
+        self: &Arc<Self>,
+        endpoint: Endpoint,
+    ) -> Result<Option<Trial>, Duration> {
+        match self.state_of(endpoint) {
+            Some(state) => Trial::begin(self, state, self.hub.now()).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    fn set_of_port(&self, name: &str) -> Option<&Set> {
+        let ports = self.service.service.ports.iter();
+        let mut sets = ports.zip(&self.sets);
+        sets.find(|(port, _)| &*port.name == name)
+            .map(|(_, set)| set)
+    }
+
+    fn is_of(&self, service: &Arc<ServiceState>, zone: Option<&Arc<str>>) -> bool {
+        Arc::ptr_eq(&self.service, service) && self.zone.as_ref() == zone
+    }
+}
+
+impl Services {
+    pub fn new(metrics: Arc<Metrics>, node: Arc<str>) -> Self {
+        Self {
+            hub: Arc::new(Hub {
+                started: Instant::now(),
+                metrics,
+                transitions: Mutex::default(),
+                stale: Stale::default(),
+                wanted: Notify::new(),
+            }),
+            node,
+            entries: Mutex::default(),
+            checker: AtomicBool::new(false),
+        }
+    }
+
+    /// The view of `service`; what it had before lives on in it.
+    fn view(&self, service: &Arc<ServiceState>, zone: Option<&Arc<str>>) -> Arc<View> {
+        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        let name = &service.service.name;
+        let before = entries.get(name);
+        if let Some(view) = before.filter(|view| view.is_of(service, zone)) {
+            return Arc::clone(view);
+        }
+        let view = Arc::new(self.make(service, zone, before.map(Arc::as_ref)));
+        entries.insert(name.clone(), Arc::clone(&view));
+        view
+    }
+
+    fn make(
+        &self,
+        service: &Arc<ServiceState>,
+        zone: Option<&Arc<str>>,
+        before: Option<&View>,
+    ) -> View {
+        let now = self.hub.now();
+        let live = before.map_or_else(Arc::default, |before| Arc::clone(&before.live));
+        let policy = service.policy.clone().unwrap_or_default();
+        let sets = service.service.ports.iter().zip(&service.endpoints);
+        let sets: Vec<Set> = sets
+            .map(|(port, of)| {
+                let before = before.and_then(|before| before.set_of_port(&port.name));
+                let counts = before.map_or_else(Default::default, |set| set.counts.clone());
+                count_all(of, &counts);
+                let states = states_of(of, before, &counts, now);
+                let choosing = Choosing::new(service, of, &policy, (&self.node, zone), &states);
+                Set {
+                    of: Arc::clone(of),
+                    states,
+                    counts,
+                    choosing,
+                }
+            })
+            .collect();
+        if before.is_some_and(|before| before.service.policy != service.policy) {
+            // What may be answered in its place may have changed.
+            self.hub.stale.flush_service(&service.service.name);
+        }
+        let is_same = |before: &&View| before.policy.rate_limits == policy.rate_limits;
+        let limiters = before.filter(is_same).map_or_else(
+            || {
+                let limits = policy.rate_limits.iter();
+                limits
+                    .map(|limit| (limit.by.clone(), Limiter::new(limit.clone())))
+                    .collect()
+            },
+            |before| Arc::clone(&before.limiters),
+        );
+        let view = View {
+            hub: Arc::clone(&self.hub),
+            breaker: policy.circuit_breaker.clone().unwrap_or_default(),
+            spares_last: policy.circuit_breaker.is_none(),
+            sets,
+            limiters,
+            zone: zone.cloned(),
+            service: Arc::clone(service),
+            policy,
+            live,
+        };
+        if view.policy.health_check.is_none() {
+            view.states().for_each(|state| state.forget_health());
+        }
+        view
+    }
+
+    /// Once a second: forgets the services that are no longer there.
+    fn sweep(&self, snapshot: &Snapshot) {
+        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        entries.retain(|name, _| snapshot.service(name).is_some());
+    }
+
+    /// The services with health checks.
+    pub(in crate::proxy) fn checked(&self) -> Vec<Arc<View>> {
+        let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        let views = entries.values();
+        views
+            .filter(|view| view.policy.health_check.is_some())
+            .cloned()
+            .collect()
+    }
+
+    /// Whether the caller is to make the health checks: the first that asks.
+    pub(in crate::proxy) fn claim_checks(&self) -> bool {
+        !self.checker.swap(true, Relaxed)
+    }
+
+    fn views(&self) -> Vec<Arc<View>> {
+        let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        entries.values().cloned().collect()
+    }
+}
+
+fn count_all(of: &EndpointSet, counts: &[Arc<Counts>; 2]) {
+    let ipv6 = of.endpoints.iter().filter(|e| e.address.is_ipv6()).count();
+    for (counts, total) in counts.iter().zip([of.endpoints.len() - ipv6, ipv6]) {
+        counts.total.store(total, Relaxed);
+    }
+}
+
+/// The states of a set's endpoints; those that were there before stay as they are.
+fn states_of(
+    of: &EndpointSet,
+    before: Option<&Set>,
+    counts: &[Arc<Counts>; 2],
+    now: Duration,
+) -> Vec<Arc<EndpointState>> {
+    // What was there before the agent looked has started long ago.
+    let since = before.map(|_| now);
+    let before = before.into_iter().flat_map(|set| &set.states);
+    let before: HashMap<Endpoint, &Arc<EndpointState>, RandomState> =
+        before.map(|state| (state.endpoint, state)).collect();
+    let state_of = |endpoint: &Endpoint| match before.get(endpoint) {
+        Some(state) => Arc::clone(state),
+        None => {
+            let counts = &counts[usize::from(endpoint.address.is_ipv6())];
+            Arc::new(EndpointState::new(*endpoint, since, counts))
+        }
+    };
+    of.endpoints.iter().map(state_of).collect()
+}
+
+impl fmt::Debug for Services {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Services").finish_non_exhaustive()
+    }
+}
+
+/// The views that one thread uses.
+pub(in crate::proxy) struct Views {
+    services: Arc<Services>,
+    known: RefCell<HashMap<ObjectName, Arc<View>, RandomState>>,
+}
+
+impl Views {
+    pub(in crate::proxy) fn new(services: Arc<Services>) -> Self {
+        Self {
+            services,
+            known: RefCell::default(),
+        }
+    }
+
+    pub(in crate::proxy) fn hub(&self) -> &Arc<Hub> {
+        &self.services.hub
+    }
+
+    pub(in crate::proxy) fn of(
+        &self,
+        snapshot: &Snapshot,
+        service: &Arc<ServiceState>,
+    ) -> Arc<View> {
+        let zone = snapshot.zone.as_ref();
+        let name = &service.service.name;
+        let mut known = self.known.borrow_mut();
+        if let Some(view) = known.get(name).filter(|view| view.is_of(service, zone)) {
+            return Arc::clone(view);
+        }
+        let view = self.services.view(service, zone);
+        known.insert(name.clone(), Arc::clone(&view));
+        view
+    }
+
+    /// Once a second.
+    pub(in crate::proxy) fn sweep(&self, snapshot: &Snapshot) {
+        self.known.borrow_mut().retain(|name, view| {
+            let service = snapshot.service(name);
+            service.is_some_and(|service| Arc::ptr_eq(service, &view.service))
+        });
+        self.services.sweep(snapshot);
+    }
+}
