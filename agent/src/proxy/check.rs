@@ -6,6 +6,7 @@
 
 use std::{
     cell::Cell,
+    cmp::Reverse,
     rc::Rc,
     sync::{
         Arc,
@@ -63,27 +64,39 @@ impl Used {
     }
 }
 
-/// When an endpoint is checked next.
+/// When an endpoint is checked next, in nanoseconds; zero: not known yet.
 #[derive(Debug, Default)]
 pub(super) struct Due(AtomicU64);
 
 impl Due {
-    /// Whether it is time; then the next time is set.
-    fn is_now(&self, check: &HealthCheck, now: Duration, random: u64) -> bool {
-        let nanos = |at: Duration| u64::try_from(at.as_nanos()).unwrap_or(u64::MAX);
-        let due = self.0.load(Relaxed);
-        if due == 0 {
-            let first = now + health::first_in(check.interval, random);
-            self.0.store(nanos(first).max(1), Relaxed);
-            return false;
+    /// For how long it has been time; `None`: it is not.
+    fn overdue(&self, check: &HealthCheck, now: Duration, random: u64) -> Option<Duration> {
+        let due = Duration::from_nanos(self.0.load(Relaxed));
+        // Or it was set when checks were rarer.
+        let too_late = now.saturating_add(check.interval.saturating_mul(2));
+        if due.is_zero() || due > too_late {
+            self.set(now.saturating_add(health::first_in(check.interval, random)));
+            return None;
         }
-        let is_now = nanos(now) >= due;
-        if is_now {
-            let next = now + health::next_in(check.interval, random);
-            self.0.store(nanos(next), Relaxed);
-        }
-        is_now
+        now.checked_sub(due)
     }
+
+    fn begins(&self, check: &HealthCheck, now: Duration, random: u64) {
+        self.set(now.saturating_add(health::next_in(check.interval, random)));
+    }
+
+    fn set(&self, at: Duration) {
+        let nanos = u64::try_from(at.as_nanos()).unwrap_or(u64::MAX);
+        self.0.store(nanos.max(1), Relaxed);
+    }
+}
+
+/// What is due, and for how long it has been.
+struct Overdue {
+    by: Duration,
+    pod: Rc<LocalPod>,
+    view: Arc<View>,
+    state: Arc<EndpointState>,
 }
 
 /// Runs for as long as the thread does.
@@ -93,40 +106,77 @@ pub(super) async fn run(worker: Rc<Worker>) {
     let under_way = Rc::new(Cell::new(0));
     loop {
         ticks.tick().await;
-        let mut begun = 0;
-        for view in worker.shared.services.checked() {
-            begin_due(&worker, &view, &under_way, &mut begun);
+        let mut overdue = all_overdue(&worker);
+        let may = CHECKS_PER_TICK_MAX.min(CHECKS_MAX.saturating_sub(under_way.get()));
+        if overdue.len() > may {
+            worker.metrics.limit_reached("health_checks");
+            // Who has waited for longest comes first, so that none waits for ever.
+            overdue.sort_unstable_by_key(|overdue| Reverse(overdue.by));
+            overdue.truncate(may);
+        }
+        for overdue in overdue {
+            begin(&worker, overdue, &under_way);
         }
     }
 }
 
-fn begin_due(
-    worker: &Rc<Worker>,
-    view: &Arc<View>,
-    under_way: &Rc<Cell<usize>>,
-    begun: &mut usize,
-) {
-    let now = view.hub.now();
-    let Some(check) = &view.policy.health_check else {
-        return;
-    };
-    let Some(pod) = view.live.used.lately(now).and_then(|id| worker.pod(id)) else {
-        return;
-    };
-    for state in view.states() {
-        if under_way.get() >= CHECKS_MAX || *begun >= CHECKS_PER_TICK_MAX {
-            return worker.metrics.limit_reached("health_checks");
+/// Of the services as they are configured now: nobody may have sent to one since that has changed.
+fn all_overdue(worker: &Worker) -> Vec<Overdue> {
+    let snapshot = worker.snapshot();
+    let mut all = Vec::new();
+    for name in worker.shared.services.checked() {
+        let Some(service) = snapshot.service(&name) else {
+            continue;
+        };
+        let view = worker.views.of(&snapshot, service);
+        let now = view.hub.now();
+        let Some(check) = &view.policy.health_check else {
+            continue;
+        };
+        let Some(pod) = view.live.used.lately(now).and_then(|id| worker.pod(id)) else {
+            continue;
+        };
+        for state in view.states() {
+            let overdue = state.due.overdue(check, now, worker.balancer.random());
+            all.extend(overdue.map(|by| Overdue {
+                by,
+                pod: Rc::clone(&pod),
+                view: Arc::clone(&view),
+                state: Arc::clone(state),
+            }));
         }
-        if state.due.is_now(check, now, worker.balancer.random()) {
-            *begun += 1;
-            under_way.set(under_way.get() + 1);
-            let (worker, pod, view) = (Rc::clone(worker), Rc::clone(&pod), Arc::clone(view));
-            let (state, under_way) = (Arc::clone(state), Rc::clone(under_way));
-            spawn_local(async move {
-                one(&worker, &pod, &view, &state).await;
-                under_way.set(under_way.get() - 1);
-            });
-        }
+    }
+    all
+}
+
+fn begin(worker: &Rc<Worker>, overdue: Overdue, under_way: &Rc<Cell<usize>>) {
+    let Overdue {
+        pod, view, state, ..
+    } = overdue;
+    if let Some(check) = &view.policy.health_check {
+        let random = worker.balancer.random();
+        state.due.begins(check, view.hub.now(), random);
+    }
+    let (worker, counted) = (Rc::clone(worker), UnderWay::new(under_way));
+    spawn_local(async move {
+        let _counted = counted;
+        one(&worker, &pod, &view, &state).await;
+    });
+}
+
+/// Counts a check, however it ends.
+struct UnderWay(Rc<Cell<usize>>);
+
+impl UnderWay {
+    fn new(count: &Rc<Cell<usize>>) -> Self {
+        count.set(count.get() + 1);
+        Self(Rc::clone(count))
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
     }
 }
 
@@ -152,7 +202,7 @@ async fn one(worker: &Rc<Worker>, pod: &Rc<LocalPod>, view: &View, state: &Endpo
     worker.metrics.health_check(ok);
     let address = std::net::SocketAddr::new(endpoint.address, endpoint.port);
     let service = &view.service.service.name;
-    match state.checked(ok, check) {
+    match worker.shared.services.checked_endpoint(view, state, ok) {
         Some(true) => {
             tracing::info!(%service, endpoint = %address, "passes its health checks again")
         }
@@ -160,3 +210,6 @@ async fn one(worker: &Rc<Worker>, pod: &Rc<LocalPod>, view: &View, state: &Endpo
         None => {}
     }
 }
+
+#[cfg(test)]
+mod tests;

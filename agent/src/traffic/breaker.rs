@@ -32,7 +32,7 @@ use http::StatusCode;
 
 mod word;
 
-use word::{EPOCHS, Word};
+use word::Word;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
@@ -202,14 +202,7 @@ impl Breaker {
         }
         let transition = (word.phase == Phase::Open).then(|| {
             recovery.succeeding_since = None;
-            let lasted = self.begin(&mut word, Phase::HalfOpen, now);
-            Transition {
-                from: Phase::Open,
-                to: Phase::HalfOpen,
-                cause: Cause::TimeOver,
-                open_for: None,
-                lasted,
-            }
+            self.begin(&mut word, Phase::HalfOpen, Cause::TimeOver, now)
         });
         self.probes.fetch_add(1, Relaxed);
         Ok((Pass::Probe(Epoch(word.epoch)), transition))
@@ -346,14 +339,7 @@ impl Breaker {
                 }
                 // Before the phase begins, in which requests count again.
                 self.window.clear();
-                let lasted = self.begin(&mut word, Phase::Closed, now);
-                Some(Transition {
-                    from: Phase::HalfOpen,
-                    to: Phase::Closed,
-                    cause: Cause::ProbesSucceeded,
-                    open_for: None,
-                    lasted,
-                })
+                Some(self.begin(&mut word, Phase::Closed, Cause::ProbesSucceeded, now))
             }
             Outcome::Error => {
                 let doubled = recovery.open_for.saturating_mul(2);
@@ -370,29 +356,29 @@ impl Breaker {
         cause: Cause,
         now: Duration,
     ) -> Transition {
-        let (from, open_for) = (word.phase, recovery.open_for);
-        self.until
-            .store(nanos(now.saturating_add(open_for)), Relaxed);
+        let open_for = recovery.open_for;
+        let until = now.saturating_add(open_for);
+        self.until.store(nanos(until), Relaxed);
         Transition {
-            from,
-            to: Phase::Open,
-            cause,
             open_for: Some(open_for),
-            lasted: self.begin(word, Phase::Open, now),
+            ..self.begin(word, Phase::Open, cause, now)
         }
     }
 
     /// The next phase. Of what is not under the lock only the closed phase's errors in a row change
-    /// meanwhile, and they end with it. Says how long the last phase lasted.
-    fn begin(&self, word: &mut Word, phase: Phase, now: Duration) -> Duration {
-        *word = Word {
-            phase,
-            epoch: (word.epoch + 1) % EPOCHS,
-            errors: 0,
-        };
+    /// meanwhile, and they end with it.
+    fn begin(&self, word: &mut Word, to: Phase, cause: Cause, now: Duration) -> Transition {
+        let from = word.phase;
+        *word = word.next(to);
         let since = Duration::from_nanos(self.since.swap(nanos(now), Relaxed));
         self.word.store(word.pack(), Release);
-        now.saturating_sub(since)
+        Transition {
+            from,
+            to,
+            cause,
+            open_for: None,
+            lasted: now.saturating_sub(since),
+        }
     }
 
     /// What is left of the open phase.

@@ -61,6 +61,8 @@ pub(in crate::proxy) enum BodyError {
     TimedOut,
     #[error("the mirror lags too far behind, or the request broke")]
     Lagging,
+    #[error("the request is tried anew")]
+    Superseded,
 }
 
 impl Body {
@@ -211,8 +213,9 @@ impl Answer {
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let polled = Pin::new(&mut self.body).poll_frame(cx);
-        if let (Poll::Pending, Some((sleep, reason))) = (&polled, &mut self.deadline) {
-            ready!(sleep.as_mut().poll(cx));
+        if let (Poll::Pending, Some((sleep, reason))) = (&polled, &mut self.deadline)
+            && sleep.as_mut().poll(cx).is_ready()
+        {
             let reason = *reason;
             self.end(reason, None);
             self.body = Body::Empty;
@@ -286,6 +289,8 @@ impl BodyError {
             Self::Http(_) => Reason::UpstreamReset,
             Self::TimedOut => Reason::RequestTimeout,
             Self::Lagging => Reason::LimitReached,
+            // Of a request's body alone: nobody hears of that try any more.
+            Self::Superseded => Reason::DownstreamReset,
         }
     }
 }
@@ -356,3 +361,6 @@ impl hyper::body::Body for Body {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

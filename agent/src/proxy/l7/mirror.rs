@@ -246,3 +246,6 @@ impl Mirrored {
         }
     }
 }
+
+#[cfg(test)]
+pub(super) mod testing;

@@ -4,7 +4,7 @@ use std::{
     cell::{Cell, RefCell},
     pin::Pin,
     rc::Rc,
-    task::{Context, Poll, ready},
+    task::{Context, Poll, Waker, ready},
 };
 
 use bytes::Bytes;
@@ -22,7 +22,17 @@ pub(super) struct Kept {
     limit: usize,
     /// No longer: it was too much, or nobody will ask.
     given_up: Cell<bool>,
+    /// How often it was begun. An earlier try's connection may go on asking for it, and would take
+    /// from the latest one what it has not seen.
+    tries: Cell<u32>,
+    /// Of the latest one.
+    waker: RefCell<Option<Waker>>,
 }
+
+/// Pieces that are kept at most: so many, and one for each [`PIECE_BYTES`] of the limit. Were only
+/// bytes counted, a body in pieces of one byte would take a hundred times the limit.
+const PIECES: usize = 64;
+const PIECE_BYTES: usize = 64;
 
 #[derive(Clone)]
 enum Piece {
@@ -38,13 +48,21 @@ impl Kept {
             bytes: Cell::new(0),
             limit,
             given_up: Cell::new(false),
+            tries: Cell::new(0),
+            waker: RefCell::default(),
         })
     }
 
-    /// The body from its beginning. Only the latest one is read.
+    /// The body from its beginning. All earlier ones end with an error.
     pub(super) fn body(self: &Rc<Self>) -> Body {
+        self.tries.set(self.tries.get() + 1);
+        // Who still waits for more of an earlier one is to hear that none comes.
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
         Body::Replayed(Replayed {
             kept: Rc::clone(self),
+            of_try: self.tries.get(),
             next: 0,
         })
     }
@@ -68,7 +86,8 @@ impl Kept {
             (None, Some(trailers)) => Piece::Trailers(trailers.clone()),
             (None, None) => return,
         };
-        if self.bytes.get() > self.limit {
+        let pieces = self.frames.borrow().len();
+        if self.bytes.get() > self.limit || pieces >= PIECES + self.limit / PIECE_BYTES {
             self.give_up();
             self.frames.borrow_mut().clear();
         } else {
@@ -80,6 +99,8 @@ impl Kept {
 /// A body on its way once more.
 pub(in crate::proxy) struct Replayed {
     kept: Rc<Kept>,
+    /// Of [`Kept::tries`].
+    of_try: u32,
     /// Into what was kept; past it the rest comes from the client.
     next: usize,
 }
@@ -89,6 +110,9 @@ impl Replayed {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if !self.is_latest() {
+            return Poll::Ready(Some(Err(BodyError::Superseded)));
+        }
         let again = self.kept.frames.borrow().get(self.next).cloned();
         if let Some(piece) = again {
             self.next += 1;
@@ -98,7 +122,11 @@ impl Replayed {
             };
             return Poll::Ready(Some(Ok(frame)));
         }
-        let polled = ready!(Pin::new(&mut *self.kept.body.borrow_mut()).poll_frame(cx));
+        let polled = Pin::new(&mut *self.kept.body.borrow_mut()).poll_frame(cx);
+        if polled.is_pending() {
+            *self.kept.waker.borrow_mut() = Some(cx.waker().clone());
+        }
+        let polled = ready!(polled);
         if let Some(Ok(frame)) = &polled
             && self.kept.is_whole()
         {
@@ -108,8 +136,15 @@ impl Replayed {
         Poll::Ready(polled)
     }
 
+    fn is_latest(&self) -> bool {
+        self.of_try == self.kept.tries.get()
+    }
+
+    /// An earlier try's is never at its end: it was cut off, and the peer must not take it for whole.
     pub(super) fn is_end_stream(&self) -> bool {
-        self.next >= self.kept.frames.borrow().len() && self.kept.body.borrow().is_end_stream()
+        self.is_latest()
+            && self.next >= self.kept.frames.borrow().len()
+            && self.kept.body.borrow().is_end_stream()
     }
 
     pub(super) fn size_hint(&self) -> SizeHint {
@@ -130,3 +165,6 @@ impl Replayed {
         hint
     }
 }
+
+#[cfg(test)]
+mod tests;

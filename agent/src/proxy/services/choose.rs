@@ -100,10 +100,8 @@ impl Choosing {
                 .places
                 .iter()
                 .map(|place| locality::tier(wanted, near, place));
-            match of.places.is_empty() {
-                true => elsewhere,
-                false => of_places.collect(),
-            }
+            // One for each, whatever is known of it.
+            of_places.chain(elsewhere).take(of.endpoints.len()).collect()
         });
         let weight = |place: &Place| f64::from(place.weight.unwrap_or(WEIGHT));
         let mut weights: Vec<f64> = of.places.iter().map(weight).collect();
@@ -113,7 +111,7 @@ impl Choosing {
             Duration::ZERO => Duration::ZERO,
             window => states
                 .iter()
-                .filter_map(|state| state.since.map(|since| since + window))
+                .filter_map(|state| state.since.map(|since| since.saturating_add(window)))
                 .max()
                 .unwrap_or_default(),
         };
@@ -147,7 +145,8 @@ impl Choosing {
             let endpoints = &set.of.endpoints[usable.clone()];
             let weight = |index: usize| {
                 let weights = self.weights.as_ref();
-                weights.map_or(1.0, |weights| weights[usable.start + index])
+                let fixed = weights.and_then(|weights| weights.get(usable.start + index));
+                fixed.copied().unwrap_or(1.0)
             };
             match self.algorithm {
                 Algorithm::Maglev => Table::Maglev(Maglev::new(endpoints, weight)),
@@ -345,7 +344,8 @@ impl Choice<'_> {
         chosen.map(at)
     }
 
-    /// The first of the table's order that is a candidate.
+    /// The first of the table's order that is a candidate. Those that weigh nothing are not in the
+    /// table: where only such are left, they are alike.
     fn by_hash(&self, hash: u64, len: usize, at: &impl Fn(usize) -> usize) -> Option<usize> {
         let usable = &self.usable;
         let table = self
@@ -366,10 +366,12 @@ impl Choice<'_> {
             from < len && at(from) == *index
         };
         let in_set = |index: usize| usable.start + index;
-        match table {
+        let found = match table {
             Table::Ring(ring) => ring.order(hash).map(in_set).find(is_candidate),
             Table::Maglev(maglev) => maglev.order(hash).map(in_set).find(is_candidate),
-        }
+        };
+        let any = || Some(at(usize::try_from(hash.checked_rem(len as u64)?).ok()?));
+        found.or_else(any)
     }
 
     fn cost(&self, index: usize, factor: f64) -> f64 {

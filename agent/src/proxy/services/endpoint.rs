@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering::Relaxed},
     },
     time::Duration,
@@ -31,13 +31,25 @@ pub(in crate::proxy) struct EndpointState {
     /// Requests that it works on, where the pod is of this node and its policy bounds them.
     pub(in crate::proxy) concurrency: Arc<Gate>,
     counts: Arc<Counts>,
+    tally: Mutex<Tally>,
 }
 
-/// How many endpoints of a set, of one family, are not as they should be. Where there is none, a request need
-/// not look for them.
+/// What an endpoint adds to the [`Counts`] of its set, as long as it is one of those. A request may
+/// hold it for hours after it has left.
+#[derive(Debug, Default)]
+struct Tally {
+    /// Whether it may be chosen.
+    counts: bool,
+    /// One may be closed and opened again before the closing is noted.
+    tripped: usize,
+    unhealthy: bool,
+}
+
+/// How many endpoints of a set, of one family, are not as they should be. Where there is none, a
+/// request need not look for them.
 #[derive(Debug, Default)]
 pub(super) struct Counts {
-    /// Endpoints of the set.
+    /// Endpoints of the set that may be chosen.
     pub(super) total: AtomicUsize,
     /// Breakers that are not closed.
     pub(super) tripped: AtomicUsize,
@@ -60,7 +72,70 @@ impl EndpointState {
             due: Due::default(),
             concurrency: Arc::default(),
             counts: Arc::clone(counts),
+            tally: Mutex::default(),
         }
+    }
+
+    fn tally(&self) -> MutexGuard<'_, Tally> {
+        self.tally.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether it is one of those that may be chosen: only they count.
+    pub(super) fn set_counts(&self, counts: bool) {
+        let mut tally = self.tally();
+        if tally.counts == counts {
+            return;
+        }
+        tally.counts = counts;
+        let (tripped, unhealthy) = (tally.tripped, usize::from(tally.unhealthy));
+        match counts {
+            true => {
+                self.counts.tripped.fetch_add(tripped, Relaxed);
+                self.counts.unhealthy.fetch_add(unhealthy, Relaxed);
+            }
+            false => {
+                self.counts.tripped.fetch_sub(tripped, Relaxed);
+                self.counts.unhealthy.fetch_sub(unhealthy, Relaxed);
+            }
+        }
+    }
+
+    /// Takes a place among those that may be open, which is taken at once: others may ask
+    /// meanwhile. What may not be chosen any more needs none.
+    fn may_open(&self, view: &View) -> bool {
+        let counts = &self.counts;
+        let one_more = |open: usize| {
+            let (total, share) = (counts.total.load(Relaxed), view.breaker.max_ejected_percent);
+            breaker::may_open(total, open, share, view.spares_last).then_some(open + 1)
+        };
+        let mut tally = self.tally();
+        let may = !tally.counts
+            || counts
+                .tripped
+                .fetch_update(Relaxed, Relaxed, one_more)
+                .is_ok();
+        tally.tripped += usize::from(may);
+        may
+    }
+
+    fn closed(&self) {
+        let mut tally = self.tally();
+        tally.tripped -= 1;
+        if tally.counts {
+            self.counts.tripped.fetch_sub(1, Relaxed);
+        }
+    }
+
+    fn set_unhealthy(&self, tally: &mut Tally, unhealthy: bool) {
+        if tally.unhealthy == unhealthy {
+            return;
+        }
+        tally.unhealthy = unhealthy;
+        match unhealthy {
+            _ if !tally.counts => 0,
+            true => self.counts.unhealthy.fetch_add(1, Relaxed),
+            false => self.counts.unhealthy.fetch_sub(1, Relaxed),
+        };
     }
 
     pub(in crate::proxy) fn endpoint(&self) -> Endpoint {
@@ -68,29 +143,24 @@ impl EndpointState {
     }
 
     /// The result of an active health check.
-    pub(in crate::proxy) fn checked(&self, ok: bool, check: &HealthCheck) -> Option<bool> {
+    pub(super) fn checked(&self, ok: bool, check: &HealthCheck) -> Option<bool> {
+        let mut tally = self.tally();
         let healthy = self.health.record(ok, check)?;
-        match healthy {
-            true => self.counts.unhealthy.fetch_sub(1, Relaxed),
-            false => self.counts.unhealthy.fetch_add(1, Relaxed),
-        };
+        self.set_unhealthy(&mut tally, !healthy);
         Some(healthy)
     }
 
     /// Checks are no longer made: nothing is known.
     pub(super) fn forget_health(&self) {
-        if self.health.forget() {
-            self.counts.unhealthy.fetch_sub(1, Relaxed);
-        }
+        let mut tally = self.tally();
+        self.health.forget();
+        self.set_unhealthy(&mut tally, false);
     }
 }
 
 impl Drop for EndpointState {
     fn drop(&mut self) {
-        if self.breaker.phase().0 != Phase::Closed {
-            self.counts.tripped.fetch_sub(1, Relaxed);
-        }
-        self.forget_health();
+        self.set_counts(false);
     }
 }
 
@@ -147,19 +217,10 @@ impl Trial {
         }
         let (view, state) = (&self.view, &self.state);
         let now = view.hub.now();
-        // The place among those that may be open is taken at once: others may ask meanwhile.
-        let may_open = || {
-            let counts = &state.counts;
-            let one_more = |open: usize| {
-                let (total, share) = (counts.total.load(Relaxed), view.breaker.max_ejected_percent);
-                breaker::may_open(total, open, share, view.spares_last).then_some(open + 1)
-            };
-            let tripped = &counts.tripped;
-            tripped.fetch_update(Relaxed, Relaxed, one_more).is_ok()
-        };
-        let transition = state
-            .breaker
-            .leave(&view.breaker, pass, outcome, now, may_open);
+        let transition =
+            state
+                .breaker
+                .leave(&view.breaker, pass, outcome, now, || state.may_open(view));
         if let Some(transition) = transition {
             view.transition(state, &transition, now);
         }
@@ -181,7 +242,7 @@ impl View {
 
     fn transition(&self, state: &EndpointState, transition: &Transition, now: Duration) {
         if transition.to == Phase::Closed {
-            state.counts.tripped.fetch_sub(1, Relaxed);
+            state.closed();
         }
         self.hub
             .transition(&self.service.service.name, state.endpoint, transition, now);

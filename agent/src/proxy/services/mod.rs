@@ -13,7 +13,7 @@ mod stale;
 
 use std::{
     cell::RefCell,
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     fmt,
     sync::{
         Arc, Mutex, PoisonError,
@@ -55,9 +55,16 @@ pub struct Services {
     pub(in crate::proxy) hub: Arc<Hub>,
     /// The place of the agent's node.
     node: Arc<str>,
-    entries: Mutex<HashMap<ObjectName, Arc<View>>>,
+    entries: Mutex<HashMap<ObjectName, Latest>>,
     /// A thread makes the health checks.
     checker: AtomicBool,
+}
+
+/// The view of a service that counts.
+struct Latest {
+    /// Of the snapshot that it was made for first.
+    generation: u64,
+    view: Arc<View>,
 }
 
 /// What the states of all services share.
@@ -212,19 +219,56 @@ impl Services {
         }
     }
 
-    /// The view of `service`; what it had before lives on in it.
-    fn view(&self, service: &Arc<ServiceState>, zone: Option<&Arc<str>>) -> Arc<View> {
+    /// The view of `service` as a snapshot of that generation has it, and whether it is the latest
+    /// one; what it had before lives on in it.
+    ///
+    /// A thread that was interrupted may come with the snapshot before the latest one. What it gets
+    /// is for it alone: were it kept, the endpoints that are new would be made twice.
+    fn view(
+        &self,
+        generation: u64,
+        service: &Arc<ServiceState>,
+        zone: Option<&Arc<str>>,
+    ) -> (Arc<View>, bool) {
         let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
         let name = &service.service.name;
-        let before = entries.get(name);
-        if let Some(view) = before.filter(|view| view.is_of(service, zone)) {
-            return Arc::clone(view);
+        let latest = entries.get(name);
+        if let Some(latest) = latest.filter(|latest| latest.view.is_of(service, zone)) {
+            return (Arc::clone(&latest.view), true);
         }
-        let view = Arc::new(self.make(service, zone, before.map(Arc::as_ref)));
-        entries.insert(name.clone(), Arc::clone(&view));
-        view
+        let before = latest.map(|latest| &*latest.view);
+        let view = Arc::new(self.make(service, zone, before));
+        if latest.is_some_and(|latest| generation < latest.generation) {
+            return (view, false);
+        }
+        self.takes_effect(&view, before);
+        let latest = Latest {
+            generation,
+            view: Arc::clone(&view),
+        };
+        entries.insert(name.clone(), latest);
+        (view, true)
     }
 
+    /// What changes for all threads with the view that follows `before`.
+    fn takes_effect(&self, view: &View, before: Option<&View>) {
+        view.sets.iter().for_each(Set::count);
+        if let Some(before) = before {
+            let kept: HashSet<*const EndpointState, RandomState> =
+                view.states().map(Arc::as_ptr).collect();
+            let left = before.states().filter(|s| !kept.contains(&Arc::as_ptr(s)));
+            left.for_each(|state| state.set_counts(false));
+            if before.service.policy != view.service.policy {
+                // What may be answered in its place may have changed.
+                self.hub.stale.flush_service(&view.service.service.name);
+            }
+        }
+        if view.policy.health_check.is_none() {
+            view.states().for_each(|state| state.forget_health());
+        }
+    }
+
+    /// Changes nothing that others see.
     fn make(
         &self,
         service: &Arc<ServiceState>,
@@ -239,7 +283,6 @@ impl Services {
             .map(|(port, of)| {
                 let before = before.and_then(|before| before.set_of_port(&port.name));
                 let counts = before.map_or_else(Default::default, |set| set.counts.clone());
-                count_all(of, &counts);
                 let states = states_of(of, before, &counts, now);
                 let choosing = Choosing::new(service, of, &policy, (&self.node, zone), &states);
                 Set {
@@ -250,10 +293,6 @@ impl Services {
                 }
             })
             .collect();
-        if before.is_some_and(|before| before.service.policy != service.policy) {
-            // What may be answered in its place may have changed.
-            self.hub.stale.flush_service(&service.service.name);
-        }
         let is_same = |before: &&View| before.policy.rate_limits == policy.rate_limits;
         let limiters = before.filter(is_same).map_or_else(
             || {
@@ -264,7 +303,7 @@ impl Services {
             },
             |before| Arc::clone(&before.limiters),
         );
-        let view = View {
+        View {
             hub: Arc::clone(&self.hub),
             breaker: policy.circuit_breaker.clone().unwrap_or_default(),
             spares_last: policy.circuit_breaker.is_none(),
@@ -274,11 +313,7 @@ impl Services {
             service: Arc::clone(service),
             policy,
             live,
-        };
-        if view.policy.health_check.is_none() {
-            view.states().for_each(|state| state.forget_health());
         }
-        view
     }
 
     /// Once a second: forgets the services that are no longer there.
@@ -287,14 +322,29 @@ impl Services {
         entries.retain(|name, _| snapshot.service(name).is_some());
     }
 
-    /// The services with health checks.
-    pub(in crate::proxy) fn checked(&self) -> Vec<Arc<View>> {
+    /// The names of the services with health checks.
+    pub(in crate::proxy) fn checked(&self) -> Vec<ObjectName> {
         let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
-        let views = entries.values();
-        views
-            .filter(|view| view.policy.health_check.is_some())
-            .cloned()
-            .collect()
+        let checked = entries
+            .iter()
+            .filter(|(_, latest)| latest.view.policy.health_check.is_some());
+        checked.map(|(name, _)| name.clone()).collect()
+    }
+
+    /// The result of a health check that was begun with `view`: what it says now of the endpoint, if
+    /// that has changed. Once the service is checked in another way or not at all it says nothing:
+    /// no later check would correct it.
+    pub(in crate::proxy) fn checked_endpoint(
+        &self,
+        view: &View,
+        state: &EndpointState,
+        ok: bool,
+    ) -> Option<bool> {
+        let check = view.policy.health_check.as_ref()?;
+        let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        let latest = entries.get(&view.service.service.name)?;
+        let same = latest.view.policy.health_check.as_ref() == Some(check);
+        same.then(|| state.checked(ok, check))?
     }
 
     /// Whether the caller is to make the health checks: the first that asks.
@@ -304,14 +354,24 @@ impl Services {
 
     fn views(&self) -> Vec<Arc<View>> {
         let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
-        entries.values().cloned().collect()
+        let views = entries.values().map(|latest| Arc::clone(&latest.view));
+        views.collect()
     }
 }
 
-fn count_all(of: &EndpointSet, counts: &[Arc<Counts>; 2]) {
-    let ipv6 = of.endpoints.iter().filter(|e| e.address.is_ipv6()).count();
-    for (counts, total) in counts.iter().zip([of.endpoints.len() - ipv6, ipv6]) {
-        counts.total.store(total, Relaxed);
+impl Set {
+    /// Its endpoints as they count from now on: those that somebody may choose.
+    fn count(&self) {
+        let usable = [false, true].map(|ipv6| self.of.usable_range(ipv6));
+        let mut totals = [0, 0];
+        for (index, state) in self.states.iter().enumerate() {
+            let counts = usable.iter().any(|usable| usable.contains(&index));
+            totals[usize::from(state.endpoint.address.is_ipv6())] += usize::from(counts);
+            state.set_counts(counts);
+        }
+        for (counts, total) in self.counts.iter().zip(totals) {
+            counts.total.store(total, Relaxed);
+        }
     }
 }
 
@@ -372,8 +432,10 @@ impl Views {
         if let Some(view) = known.get(name).filter(|view| view.is_of(service, zone)) {
             return Arc::clone(view);
         }
-        let view = self.services.view(service, zone);
-        known.insert(name.clone(), Arc::clone(&view));
+        let (view, is_latest) = self.services.view(snapshot.generation, service, zone);
+        if is_latest {
+            known.insert(name.clone(), Arc::clone(&view));
+        }
         view
     }
 
@@ -386,3 +448,6 @@ impl Views {
         self.services.sweep(snapshot);
     }
 }
+
+#[cfg(test)]
+mod tests;

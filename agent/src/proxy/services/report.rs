@@ -16,12 +16,17 @@ impl Services {
     /// For `weir status`.
     pub fn status(&self) -> ServicesStatus {
         let now = self.hub.now();
-        let of_view = |view: &std::sync::Arc<View>| view.status(now);
+        // Each lock for itself, and not for longer than it takes: requests wait for it.
+        let services = self.views();
         let transitions = self.hub.transitions.lock();
-        let transitions = transitions.unwrap_or_else(PoisonError::into_inner);
+        let transitions = transitions
+            .unwrap_or_else(PoisonError::into_inner)
+            .iter()
+            .map(|past| past.status(now))
+            .collect();
         ServicesStatus {
-            services: self.views().iter().map(of_view).collect(),
-            transitions: transitions.iter().map(|past| past.status(now)).collect(),
+            services: services.iter().map(|view| view.status(now)).collect(),
+            transitions,
         }
     }
 

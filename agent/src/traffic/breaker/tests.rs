@@ -144,6 +144,34 @@ fn what_began_before_a_transition_says_nothing_of_what_is_after_it() {
 }
 
 #[test]
+fn nor_has_it_a_share_in_the_window() {
+    let policy = CircuitBreaker {
+        consecutive_errors: 3,
+        error_percent: Some(50),
+        min_requests: 4,
+        ..CircuitBreaker::default()
+    };
+    let breaker = Breaker::new(START);
+    let slow: Vec<_> = (0..10)
+        .map(|_| breaker.enter(&policy, START).unwrap().0)
+        .collect();
+    for _ in 0..3 {
+        serve(&breaker, &policy, Outcome::Error, START);
+    }
+    let now = START + secs(1);
+    serve(&breaker, &policy, Outcome::Success, now);
+    for pass in slow {
+        let error = Some(Outcome::Error);
+        assert_eq!(breaker.leave(&policy, pass, error, now, || true), None);
+    }
+    for _ in 0..3 {
+        assert_eq!(serve(&breaker, &policy, Outcome::Success, now), []);
+    }
+    // One of four.
+    assert_eq!(serve(&breaker, &policy, Outcome::Error, now), []);
+}
+
+#[test]
 fn an_abandoned_probe_gives_its_room_back_and_says_nothing() {
     let policy = CircuitBreaker::default();
     let breaker = opened(&policy);

@@ -13,9 +13,17 @@ pub(super) struct Word {
     pub(super) errors: u32,
 }
 
-pub(super) const EPOCHS: u32 = 1 << 30;
+const EPOCHS: u32 = 1 << 30;
 
 impl Word {
+    pub(super) fn next(self, phase: Phase) -> Self {
+        Self {
+            phase,
+            epoch: (self.epoch + 1) % EPOCHS,
+            errors: 0,
+        }
+    }
+
     pub(super) fn pack(self) -> u64 {
         let phase = match self.phase {
             Phase::Closed => 0,
