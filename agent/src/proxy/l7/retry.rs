@@ -1,11 +1,11 @@
 //! Sending a request until an endpoint answers it well, as long as its policy allows.
 
-use std::{sync::Arc, time::Duration};
+use std::{future::pending, pin::pin, sync::Arc, time::Duration};
 
 use http::Method;
 use tokio::{
     task::spawn_local,
-    time::{Instant, sleep, timeout, timeout_at},
+    time::{Instant, sleep, sleep_until, timeout},
 };
 
 use super::{
@@ -132,11 +132,10 @@ pub(super) async fn send(
     }
 }
 
-/// `None`: it is not done in time.
-async fn within<T>(until: Option<Instant>, done: impl Future<Output = T>) -> Option<T> {
-    match until {
-        None => Some(done.await),
-        Some(until) => timeout_at(until, done).await.ok(),
+async fn or_never(event: Option<impl Future<Output = ()>>) {
+    match event {
+        Some(event) => event.await,
+        None => pending().await,
     }
 }
 
@@ -192,13 +191,17 @@ impl Going<'_> {
         };
         self.tried.push(endpoint);
         let idle = exchange.idle(target);
-        let sending = within(until, send::to(exchange, target, endpoint));
-        let sent = match idle {
-            None => sending.await,
-            Some(idle) => tokio::select! {
-                sent = sending => sent,
-                () = idle => Some(Err(Refusal::new(Reason::IdleTimeout, "nothing passed"))),
-            },
+        let sent = {
+            // In one place, whatever limits it: each other one would be as large, and be copied.
+            let sending = pin!(send::to(exchange, target, endpoint));
+            tokio::select! {
+                biased;
+                sent = sending => Some(sent),
+                () = or_never(until.map(sleep_until)) => None,
+                () = or_never(idle) => {
+                    Some(Err(Refusal::new(Reason::IdleTimeout, "nothing passed")))
+                }
+            }
         };
         let outcome = sent.unwrap_or_else(|| {
             let reason = exchange.timeout_reason(until);
