@@ -18,6 +18,8 @@ pub(crate) struct RunArgs {
     pub(crate) envoy: Option<PathBuf>,
     /// What the agent's own bench counted for one request; see [`crate::pipeline`].
     pub(crate) pipeline: Option<PathBuf>,
+    /// The same for each feature of a TrafficPolicy.
+    pub(crate) features: Option<PathBuf>,
     pub(crate) commit: String,
     pub(crate) paths: Vec<PathKind>,
     pub(crate) works: Vec<Work>,
@@ -37,6 +39,7 @@ impl RunArgs {
             weir: None,
             envoy: None,
             pipeline: None,
+            features: None,
             commit: "unknown".into(),
             paths: PathKind::ALL.to_vec(),
             works: Work::ALL.to_vec(),
@@ -58,6 +61,7 @@ impl RunArgs {
                 "--weir" => args.weir = Some(value.into()),
                 "--envoy" => args.envoy = Some(value.into()),
                 "--pipeline" => args.pipeline = Some(value.into()),
+                "--features" => args.features = Some(value.into()),
                 "--commit" => args.commit = value,
                 "--paths" => {
                     args.paths = value

@@ -13,6 +13,8 @@ use crate::run::{Sample, Samples, Work};
 pub(crate) struct Row {
     pub(crate) work: Work,
     pub(crate) path: PathKind,
+    /// Of [`Work::L7Features`]: which.
+    pub(crate) feature: Option<String>,
     pub(crate) metric: &'static str,
     pub(crate) value: f64,
 }
@@ -142,7 +144,7 @@ fn figures(work: Work) -> &'static [(&'static str, Figure)] {
             ("rss_mib_destination", rss_mib_destination),
         ],
         // Counted, not sampled: its rows come from `pipeline`.
-        Work::L7Pipeline => &[],
+        Work::L7Pipeline | Work::L7Features => &[],
     }
 }
 
@@ -159,6 +161,7 @@ pub(crate) fn rows(samples: &Samples) -> Vec<Row> {
                 rows.push(Row {
                     work: *work,
                     path: *path,
+                    feature: None,
                     metric,
                     value,
                 });
@@ -255,6 +258,14 @@ const PIPELINE_COLUMNS: [Column; 3] = [
     ("instructions", Work::L7Pipeline, "instructions", 0),
 ];
 
+/// Heading, metric, digits after the point.
+const FEATURE_COLUMNS: [(&str, &str, usize); 4] = [
+    ("allocations", "allocations", 1),
+    ("bytes allocated", "allocated_bytes", 0),
+    ("instructions", "instructions", 0),
+    ("CPU µs", "cpu_us_per_request", 1),
+];
+
 impl Report {
     pub(crate) fn json(&self) -> String {
         let rows: Vec<Value> = self
@@ -263,7 +274,12 @@ impl Report {
             .map(|row| {
                 // Three decimals are more than any of these is good for.
                 let value = (row.value * 1_000.0).round() / 1_000.0;
-                json!({"work": row.work.name(), "path": row.path.name(), "metric": row.metric, "value": value})
+                let mut figure =
+                    json!({"work": row.work.name(), "path": row.path.name(), "metric": row.metric, "value": value});
+                if let Some(feature) = &row.feature {
+                    figure["feature"] = json!(feature);
+                }
+                figure
             })
             .collect();
         let mut text =
@@ -308,6 +324,7 @@ impl Report {
         part(self.table("L7: path", &L7_COLUMNS));
         part(self.of_direct(&L7_DIRECT));
         part(self.table("one request", &PIPELINE_COLUMNS));
+        part(self.features());
         for failure in &self.failures {
             // The programs' last words were shown when it happened.
             let first = failure.lines().next().unwrap_or_default();
@@ -351,6 +368,41 @@ impl Report {
             format!("|---{}|", "|---".repeat(columns.len())),
         ];
         lines.extend(rows);
+        lines
+    }
+
+    /// What a request costs with each feature, and how much more than with none.
+    fn features(&self) -> Vec<String> {
+        let of_features = || self.rows.iter().filter(|row| row.feature.is_some());
+        let value = |feature: &str, metric: &str| {
+            let mut rows = of_features();
+            rows.find(|row| row.feature.as_deref() == Some(feature) && row.metric == metric)
+                .map(|row| row.value)
+        };
+        let Some(none) = of_features().next().and_then(|row| row.feature.clone()) else {
+            return Vec::new();
+        };
+        let mut features: Vec<&str> = of_features()
+            .filter_map(|row| row.feature.as_deref())
+            .collect();
+        features.dedup();
+        let headings = FEATURE_COLUMNS.map(|(heading, ..)| heading).join(" | ");
+        let mut lines = vec![
+            format!("| one request with | {headings} |"),
+            format!("|---{}|", "|---".repeat(FEATURE_COLUMNS.len())),
+        ];
+        for feature in features {
+            let cells = FEATURE_COLUMNS.map(|(_, metric, digits)| {
+                match (value(feature, metric), value(&none, metric)) {
+                    (Some(value), Some(_)) if *feature == none => format!("{value:.digits$}"),
+                    (Some(value), Some(of_none)) => {
+                        format!("{value:.digits$} ({:+.digits$})", value - of_none)
+                    }
+                    _ => "–".into(),
+                }
+            });
+            lines.push(format!("| {feature} | {} |", cells.join(" | ")));
+        }
         lines
     }
 

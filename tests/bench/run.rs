@@ -15,7 +15,7 @@ use crate::machine;
 use crate::paths::{Binaries, Counted, PathKind, Running, backend};
 use crate::pipeline;
 use crate::process::{Recording, Talker};
-use crate::report::{self, Report};
+use crate::report::{self, Report, Row};
 use crate::sandbox::Sandbox;
 
 /// Connections of the closed loops, as in the figures that this is compared with.
@@ -47,10 +47,12 @@ pub(crate) enum Work {
     L7Grpc,
     /// One request, counted in instructions and allocations: see [`crate::pipeline`].
     L7Pipeline,
+    /// The same with one feature of a TrafficPolicy after the other.
+    L7Features,
 }
 
 impl Work {
-    pub(crate) const ALL: [Self; 11] = [
+    pub(crate) const ALL: [Self; 12] = [
         Self::Req,
         Self::TwoK,
         Self::Conn,
@@ -62,6 +64,7 @@ impl Work {
         Self::L7Http2,
         Self::L7Grpc,
         Self::L7Pipeline,
+        Self::L7Features,
     ];
 
     pub(crate) const fn name(self) -> &'static str {
@@ -77,6 +80,7 @@ impl Work {
             Self::L7Http2 => "l7-h2",
             Self::L7Grpc => "l7-grpc",
             Self::L7Pipeline => "l7-pipeline",
+            Self::L7Features => "l7-features",
         }
     }
 
@@ -96,13 +100,13 @@ impl Work {
 
     /// Whether every round does it.
     const fn is_of_rounds(self) -> bool {
-        !matches!(self, Self::Idle | Self::L7Pipeline)
+        !matches!(self, Self::Idle | Self::L7Pipeline | Self::L7Features)
     }
 
     const fn is_for(self, path: PathKind) -> bool {
         match self {
             // The agent's own bench has paths of its own.
-            Self::L7Pipeline => false,
+            Self::L7Pipeline | Self::L7Features => false,
             _ if self.is_l7() => path.carries_l7(),
             _ => path.carries_l4(),
         }
@@ -130,7 +134,7 @@ impl Work {
             Self::L7Conn => (Kind::Churn, backend::WEB_PORT, CONNECTIONS),
             Self::L7Http2 => (Kind::Http2, backend::H2C_PORT, HTTP2_CONNECTIONS),
             Self::L7Grpc => (Kind::Grpc, backend::GRPC_PORT, HTTP2_CONNECTIONS),
-            Self::L7Pipeline => bail!("{} is no load", self.name()),
+            Self::L7Pipeline | Self::L7Features => bail!("{} is no load", self.name()),
         };
         Ok(LoadArgs {
             kind,
@@ -191,7 +195,10 @@ pub(crate) fn run(args: &RunArgs) -> Result<()> {
         samples: Samples::new(),
         logs: sandbox.dir("logs")?,
     };
-    let pipeline = args.pipeline.as_deref().map(pipeline::rows).transpose()?;
+    let files = [&args.pipeline, &args.features].into_iter().flatten();
+    let pipeline: Vec<Vec<Row>> = files
+        .map(|file| pipeline::rows(file))
+        .collect::<Result<_>>()?;
     let is_asked = |kind: &&PathKind| args.works.iter().any(|work| work.is_for(**kind));
     for kind in args.paths.iter().filter(is_asked) {
         eprintln!("bench: starting {}", kind.name());
@@ -201,7 +208,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<()> {
         }
     }
     ensure!(
-        !bench.paths.is_empty() || pipeline.is_some(),
+        !bench.paths.is_empty() || !pipeline.is_empty(),
         "no path came up"
     );
 

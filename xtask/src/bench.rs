@@ -26,12 +26,12 @@ pub(crate) struct Args {
     /// Also write the figures there, one row for each work, path and metric
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Only these, comma-separated: direct, weir-same, weir-cross, envoy-one-hop,
-    /// envoy-two-hop, envoy-hbone
+    /// Only these, comma-separated: direct, weir-same, weir-cross, weir-same-policies,
+    /// weir-cross-policies, envoy-one-hop, envoy-two-hop, envoy-hbone
     #[arg(long, value_name = "LIST")]
     paths: Option<String>,
     /// Only these, comma-separated: l4-req, l4-2k, l4-conn, l4-bulk, l4-idle, l7-req, l7-2k, l7-conn, l7-h2,
-    /// l7-grpc, l7-pipeline
+    /// l7-grpc, l7-pipeline, l7-features
     #[arg(long, value_name = "LIST")]
     works: Option<String>,
     /// How often each path does each work
@@ -99,7 +99,10 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         bench.arg("--perf").arg(dir);
     }
     if args.has_work("l7-pipeline") {
-        bench.arg("--pipeline").arg(pipeline()?);
+        bench.arg("--pipeline").arg(pipeline(&[])?);
+    }
+    if args.has_work("l7-features") {
+        bench.arg("--features").arg(pipeline(&["--features"])?);
     }
     process::run(&mut bench)?;
     if args.is_for_the_docs() {
@@ -130,14 +133,16 @@ fn load_program() -> Result<PathBuf> {
 }
 
 /// What one request costs in allocations and instructions: a file of figures. Before anything else runs.
-fn pipeline() -> Result<PathBuf> {
+///
+/// `of`: further words to the agent's own bench, after which the file is named.
+fn pipeline(of: &[&str]) -> Result<PathBuf> {
     let step = Step::start("counting what one request costs");
     // As the load generator: these figures are compared with their own of other commits.
     let mut bench = process::cargo();
     bench.args(["bench", "--quiet", "--locked", "--profile", "fast"]);
     bench.args(["--package", "weir", "--bench", "pipeline", "--", "--json"]);
-    let figures = process::output(&mut bench)?;
-    let file = workspace::target().join("pipeline.jsonl");
+    let figures = process::output(bench.args(of))?;
+    let file = workspace::target().join(format!("pipeline{}.jsonl", of.concat()));
     fs::write(&file, figures).with_context(|| format!("cannot write {}", file.display()))?;
     step.done("counted what one request costs");
     Ok(file)

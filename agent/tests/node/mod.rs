@@ -44,6 +44,9 @@ pub(crate) const NAMESPACE: &str = "bench";
 /// What every connection dials.
 pub(crate) const SERVICE: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 80);
 pub(crate) const APP_PORT: u16 = 5080;
+/// Whose address that is.
+#[allow(dead_code, reason = "of those who include this, only the bench asks")]
+pub(crate) const SERVICE_NAME: &str = "server";
 
 /// The pods' addresses, all of 127.0.0.0/8: runs beside each other must not meet on the port of the tunnels.
 #[derive(Clone, Copy)]
@@ -68,6 +71,8 @@ pub(crate) struct Node {
     snapshot: Arc<Snapshot>,
     #[allow(dead_code, reason = "of those who include this, only the bench asks")]
     pub(crate) telemetry: Telemetry,
+    #[allow(dead_code, reason = "of those who include this, only the bench asks")]
+    pub(crate) services: Arc<Services>,
     identities: Arc<IdentityStore>,
     commands: Sender<Command>,
 }
@@ -84,22 +89,29 @@ impl Node {
         let settings = telemetry::Settings::default();
         let cluster_domain = Arc::clone(&settings.cluster_domain);
         let telemetry = Telemetry::new(settings, Arc::new(SystemClock)).unwrap();
-        let services = Services::new(Arc::clone(telemetry.metrics()), name.into());
+        let services = Arc::new(Services::new(Arc::clone(telemetry.metrics()), name.into()));
         let shared = Arc::new(Shared {
             snapshot: Arc::new(ArcSwap::new(Arc::clone(&snapshot))),
             original_dst: Box::new(AlwaysTheService),
             telemetry: telemetry.clone(),
             cluster_domain,
-            services: Arc::new(services),
+            services: Arc::clone(&services),
         });
         let (commands, queue) = tokio::sync::mpsc::channel(8);
         thread::spawn(move || data_plane(shared, queue));
         Self {
             snapshot,
             telemetry,
+            services,
             identities: Arc::clone(identities),
             commands,
         }
+    }
+
+    #[allow(dead_code, reason = "of those who include this, only the bench asks")]
+    pub(crate) fn has_policy(&self, service: &str) -> bool {
+        let service = self.snapshot.service(&ObjectName::new(NAMESPACE, service));
+        service.unwrap().policy.is_some()
     }
 
     /// Enrols a pod of the manifests, with the listeners that its captured connections come to.

@@ -13,6 +13,8 @@ const OPENED: &str = "istio_tcp_connections_opened_total";
 const REQUESTS: &str = "istio_requests_total";
 /// The source alone counts it: it chooses the route.
 const ROUTED: &str = "weir_route_request_duration_milliseconds_count";
+/// What the source keeps for when the service fails: nothing without a policy that says `fallback`.
+const STALE_KEPT: &str = "weir_stale_answers_kept";
 /// An agent may fold its counters after the connection's end.
 const SETTLING: Duration = Duration::from_secs(3);
 const ANSWER_BYTES_MAX: u64 = 64 << 20;
@@ -44,6 +46,15 @@ impl Proof {
         self.watches.iter().map(|watch| watch.count(what)).collect()
     }
 
+    /// Fails unless the source's agent acts by the TrafficPolicy, now that requests were answered.
+    pub(crate) fn policy_acts(&self) -> Result<()> {
+        for watch in self.watches.iter().filter(|w| w.reporter == "source") {
+            let kept = watch.metrics()?.sum(STALE_KEPT, &[]);
+            ensure!(kept > 0.0, "the policy is not in force: no answer was kept");
+        }
+        Ok(())
+    }
+
     /// Fails when a side has seen fewer than `made` since `before`: the row is void then.
     pub(crate) fn check(&self, what: Counted, before: &[f64], made: u64) -> Result<()> {
         let deadline = Instant::now() + SETTLING;
@@ -67,9 +78,13 @@ impl Proof {
 }
 
 impl Watch {
-    fn count(&self, what: Counted) -> Result<f64> {
+    fn metrics(&self) -> Result<Metrics> {
         let text = inside(&self.place, || get(self.address, "/metrics"))?;
-        let metrics = Metrics::parse(body(&text));
+        Ok(Metrics::parse(body(&text)))
+    }
+
+    fn count(&self, what: Counted) -> Result<f64> {
+        let metrics = self.metrics()?;
         let mut labels = vec![("reporter", self.reporter)];
         labels.extend(
             self.security

@@ -29,6 +29,9 @@ pub(crate) enum PathKind {
     WeirSame,
     /// Two nodes, two agents, HBONE over mutual TLS.
     WeirCross,
+    /// The same with a TrafficPolicy that has every field of `api.md`'s example.
+    WeirSamePolicies,
+    WeirCrossPolicies,
     /// One Envoy beside the client.
     EnvoyOneHop,
     /// Two Envoys as sidecars over mutual TLS: TCP proxy to TCP proxy, a TLS connection for each connection; HTTP
@@ -39,10 +42,12 @@ pub(crate) enum PathKind {
 }
 
 impl PathKind {
-    pub(crate) const ALL: [Self; 6] = [
+    pub(crate) const ALL: [Self; 8] = [
         Self::Direct,
         Self::WeirSame,
         Self::WeirCross,
+        Self::WeirSamePolicies,
+        Self::WeirCrossPolicies,
         Self::EnvoyOneHop,
         Self::EnvoyTwoHop,
         Self::EnvoyHbone,
@@ -53,6 +58,8 @@ impl PathKind {
             Self::Direct => "direct",
             Self::WeirSame => "weir-same",
             Self::WeirCross => "weir-cross",
+            Self::WeirSamePolicies => "weir-same-policies",
+            Self::WeirCrossPolicies => "weir-cross-policies",
             Self::EnvoyOneHop => "envoy-one-hop",
             Self::EnvoyTwoHop => "envoy-two-hop",
             Self::EnvoyHbone => "envoy-hbone",
@@ -68,7 +75,12 @@ impl PathKind {
 
     /// Whether the path says something about bytes that nobody parses.
     pub(crate) const fn carries_l4(self) -> bool {
-        !matches!(self, Self::EnvoyOneHop)
+        !matches!(self, Self::EnvoyOneHop) && !self.has_policies()
+    }
+
+    /// Whether a TrafficPolicy is in force.
+    pub(crate) const fn has_policies(self) -> bool {
+        matches!(self, Self::WeirSamePolicies | Self::WeirCrossPolicies)
     }
 
     /// Whether the path says something about requests.
@@ -121,7 +133,10 @@ impl Running {
         };
         let mut running = match kind {
             PathKind::Direct => direct(sandbox, name)?,
-            PathKind::WeirSame | PathKind::WeirCross => weir::start(sandbox, ca, kind, weir()?)?,
+            PathKind::WeirSame
+            | PathKind::WeirCross
+            | PathKind::WeirSamePolicies
+            | PathKind::WeirCrossPolicies => weir::start(sandbox, ca, kind, weir()?)?,
             PathKind::EnvoyOneHop | PathKind::EnvoyTwoHop | PathKind::EnvoyHbone => {
                 envoy::start(sandbox, ca, kind, envoy()?)?
             }
@@ -129,6 +144,9 @@ impl Running {
         running
             .wait_until_up(sandbox)
             .with_context(|| format!("{name} did not come up"))?;
+        if let Some(proof) = running.proof.as_ref().filter(|_| kind.has_policies()) {
+            proof.policy_acts()?;
+        }
         Ok(running)
     }
 

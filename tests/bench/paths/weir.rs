@@ -18,6 +18,8 @@ const SERVICE: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 80);
 const METRICS: u16 = 15020;
 const ADMIN: u16 = 15021;
 const NAMESPACE: &str = "bench";
+/// More requests a second than this machine makes.
+const RATE: u32 = 1_000_000;
 
 pub(super) fn start(
     sandbox: &mut Sandbox,
@@ -26,7 +28,7 @@ pub(super) fn start(
     binary: &Path,
 ) -> Result<Running> {
     let name = kind.name();
-    let cross = kind != PathKind::WeirSame;
+    let cross = matches!(kind, PathKind::WeirCross | PathKind::WeirCrossPolicies);
     let node_names: Vec<String> = (1..=if cross { 2 } else { 1 })
         .map(|n| format!("{name}-n{n}"))
         .collect();
@@ -37,10 +39,9 @@ pub(super) fn start(
     };
     let backend = backend::start(sandbox, name, &pair.server, Ipv4Addr::UNSPECIFIED)?;
     let config = sandbox.dir(&format!("{name}-config"))?;
-    let manifests: Vec<String> = manifests(&pair, client_node, server_node)
-        .iter()
-        .map(Value::to_string)
-        .collect();
+    let mut manifests = manifests(&pair, client_node, server_node);
+    manifests.extend(kind.has_policies().then(traffic_policy));
+    let manifests: Vec<String> = manifests.iter().map(Value::to_string).collect();
     // JSON documents are YAML documents.
     fs::write(config.join("bench.yaml"), manifests.join("\n---\n"))?;
 
@@ -204,6 +205,28 @@ fn route(kind: &str, name: &str, port: u16, matches: &[Value]) -> Value {
         "spec": {
             "parentRefs": [{"group": "", "kind": "Service", "name": "server", "port": port}],
             "rules": rules,
+        },
+    })
+}
+
+/// The example of `api.md`, with limits that no load reaches: a request that is refused costs less.
+fn traffic_policy() -> Value {
+    json!({
+        "apiVersion": "weir.dev/v1alpha1", "kind": "TrafficPolicy",
+        "metadata": {"name": "server", "namespace": NAMESPACE},
+        "spec": {
+            "targetRefs": [{"group": "", "kind": "Service", "name": "server"}],
+            "timeouts": {"request": "2s"},
+            "retries": {
+                "attempts": 2, "on": ["gateway-error"], "perTryTimeout": "500ms",
+                "budget": {"percent": 20, "minPerSecond": 10},
+            },
+            "circuitBreaker": {"consecutiveErrors": 5, "openFor": "1s"},
+            "fallback": {"staleIfError": "60s", "maxBytes": "1Mi"},
+            "loadBalancer": {"algorithm": "ewma"},
+            "rateLimit": [{
+                "requests": RATE, "per": "1s", "burst": RATE, "by": {"source": "identity"},
+            }],
         },
     })
 }

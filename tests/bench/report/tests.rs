@@ -68,6 +68,7 @@ fn json_has_exactly_the_agreed_shape() {
         rows: vec![Row {
             work: Work::Req,
             path: PathKind::WeirCross,
+            feature: None,
             metric: "cpu_us_per_request",
             value: 31.200_04,
         }],
@@ -86,6 +87,7 @@ fn a_table_has_the_paths_that_were_measured() {
     let row = |work, path, metric, value| Row {
         work,
         path,
+        feature: None,
         metric,
         value,
     };
@@ -118,4 +120,39 @@ fn a_table_has_the_paths_that_were_measured() {
         0,
         "{text}"
     );
+}
+
+#[test]
+fn features_are_compared_with_none() {
+    let row = |feature: &str, metric, value| Row {
+        work: Work::L7Features,
+        path: PathKind::WeirCross,
+        feature: Some(feature.to_owned()),
+        metric,
+        value,
+    };
+    let report = Report {
+        commit: "abc".into(),
+        machine: "2 cores".into(),
+        versions: String::new(),
+        rounds: 1,
+        counted: Duration::from_secs(1),
+        foreign_share: 0.0,
+        rows: vec![
+            row("none", "allocations", 30.0),
+            row("none", "cpu_us_per_request", 60.0),
+            row("fallback", "allocations", 36.5),
+            row("fallback", "cpu_us_per_request", 59.0),
+        ],
+        failures: Vec::new(),
+    };
+    let text = report.markdown();
+    assert!(
+        text.contains("\n| none | 30.0 | – | – | 60.0 |\n"),
+        "{text}"
+    );
+    let fallback = "\n| fallback | 36.5 (+6.5) | – | – | 59.0 (-1.0) |\n";
+    assert!(text.contains(fallback), "{text}");
+    let figures: Value = serde_json::from_str(&report.json()).unwrap();
+    assert_eq!(figures["rows"][2]["feature"], "fallback");
 }
