@@ -193,7 +193,9 @@ fn retries() {
     eventually("the rule's retries", SOON, || {
         guide.shop.order("answer next=1 status=429");
         let answer = guide.ask("GET /").send();
-        (answer.status == 200).then_some(()).ok_or(answer)
+        (answer.status == 200)
+            .then_some(())
+            .ok_or_else(|| format!("{answer:?}"))
     });
 }
 
