@@ -10,7 +10,7 @@ use weir_tests::{
 use super::{ask, outcome, seen};
 
 /// The YAML blocks of a guide, in order.
-fn blocks(guide: &str) -> Vec<String> {
+pub(crate) fn blocks(guide: &str) -> Vec<String> {
     let path = format!("{}/../docs/guides/{guide}", env!("CARGO_MANIFEST_DIR"));
     let text = fs::read_to_string(&path).unwrap_or_else(|e| panic!("{path}: {e}"));
     let parts = text.split("\n```yaml\n").skip(1);

@@ -10,7 +10,7 @@ mod detection;
 mod explain_and_tap;
 mod foreign_peer;
 mod grpc;
-mod guides;
+pub(crate) mod guides;
 mod header_modifiers;
 mod hostile;
 mod limits;

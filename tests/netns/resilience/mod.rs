@@ -11,6 +11,7 @@ mod chain;
 mod concurrency;
 mod fallback;
 mod faults;
+mod guides;
 mod health_checks;
 mod locality;
 mod pool_limits;
