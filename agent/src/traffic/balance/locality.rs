@@ -5,7 +5,7 @@
 //! is over ([`pick`]); where all are fit and yet too few for what is asked of them, answers take
 //! longer, and the others get a request when they would answer much sooner ([`spills`]).
 
-use super::{ewma::FLOOR_SECONDS, weights::fraction};
+use super::weights::fraction;
 use crate::model::{service::Place, traffic_policy::Locality};
 
 /// While at least this part of the near endpoints is fit (1 by [`OVERPROVISIONING`], 71 %) they get
@@ -14,6 +14,10 @@ pub const OVERPROVISIONING: f64 = 1.4;
 
 /// By how much the others must be better.
 pub const SPILL_FACTOR: f64 = 3.0;
+
+/// Waits that are shorter are no lack of capacity, whatever the others would do: a moment's noise must
+/// not send requests to another zone, which costs money.
+pub const SPILL_FLOOR_SECONDS: f64 = 0.05;
 
 /// Where the client is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,7 +105,7 @@ pub fn pick(tiers: [(usize, usize); 3], random: u64) -> Option<Tier> {
 /// A far one of which nothing is known is taken for one that answers at once, not for a better one
 /// than that.
 pub fn spills(near_cost: f64, far_cost: f64) -> bool {
-    near_cost > SPILL_FACTOR * far_cost.max(FLOOR_SECONDS)
+    near_cost > SPILL_FACTOR * far_cost.max(SPILL_FLOOR_SECONDS)
 }
 
 #[cfg(test)]
