@@ -163,8 +163,9 @@ fn backends() {
 fn timeouts() {
     for (timeouts, request, backend) in [
         ("{}", None, None),
-        ("{request: 0s}", None, None),
-        ("{request: 0s, backendRequest: 1m}", None, Some(60_000)),
+        // No limit, said on purpose.
+        ("{request: 0s}", Some(0), None),
+        ("{request: 0s, backendRequest: 1m}", Some(0), Some(60_000)),
         (
             "{request: 1s500ms, backendRequest: 1s500ms}",
             Some(1500),
