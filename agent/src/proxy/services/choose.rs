@@ -101,7 +101,10 @@ impl Choosing {
                 .iter()
                 .map(|place| locality::tier(wanted, near, place));
             // One for each, whatever is known of it.
-            of_places.chain(elsewhere).take(of.endpoints.len()).collect()
+            of_places
+                .chain(elsewhere)
+                .take(of.endpoints.len())
+                .collect()
         });
         let weight = |place: &Place| f64::from(place.weight.unwrap_or(WEIGHT));
         let mut weights: Vec<f64> = of.places.iter().map(weight).collect();
@@ -378,3 +381,6 @@ impl Choice<'_> {
         self.balancer.cost(self.set.states[index].endpoint, factor)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -217,10 +217,9 @@ impl Trial {
         }
         let (view, state) = (&self.view, &self.state);
         let now = view.hub.now();
-        let transition =
-            state
-                .breaker
-                .leave(&view.breaker, pass, outcome, now, || state.may_open(view));
+        let transition = state
+            .breaker
+            .leave(&view.breaker, pass, outcome, now, || state.may_open(view));
         if let Some(transition) = transition {
             view.transition(state, &transition, now);
         }
