@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     model::traffic_policy::{self, Policy},
-    proxy::services::{Hub, View},
+    proxy::services::{Held, Hub, View},
     telemetry::Reason,
     traffic::fallback::{
         key::Key,
@@ -137,6 +137,7 @@ impl Fallback {
             status,
             headers: headers.clone(),
             body: BytesMut::new(),
+            held: Held::new(&self.view.hub),
         }))
     }
 }
@@ -167,6 +168,7 @@ pub(super) struct Storing {
     status: StatusCode,
     headers: HeaderMap,
     body: BytesMut,
+    held: Held,
 }
 
 impl Storing {
@@ -175,7 +177,7 @@ impl Storing {
         let Some(data) = frame.data_ref() else {
             return false;
         };
-        if self.body.len() + data.len() > self.bytes_max {
+        if self.body.len() + data.len() > self.bytes_max || !self.held.more(data.len()) {
             return false;
         }
         self.body.extend_from_slice(data);

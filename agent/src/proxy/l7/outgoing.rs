@@ -12,6 +12,7 @@ use super::{
     replay::Kept,
     semantics::Become,
 };
+use crate::proxy::services::Held;
 
 pub(in crate::proxy) struct Outgoing {
     pub(super) head: Parts,
@@ -77,12 +78,12 @@ impl Outgoing {
     }
 
     /// Keeps what is needed to send it once more, of the body up to `limit` bytes.
-    pub(super) fn keep(&mut self, limit: usize) {
+    pub(super) fn keep(&mut self, limit: usize, held: Held) {
         self.keep_head();
         self.kept = Some(if self.body.is_end_stream() {
             Again::Bodyless
         } else {
-            let kept = Kept::new(std::mem::take(&mut self.body), limit);
+            let kept = Kept::new(std::mem::take(&mut self.body), limit, held);
             self.body = kept.body();
             Again::Body(kept)
         });

@@ -88,8 +88,9 @@ pub(super) struct Target {
 enum Outcome {
     /// Weir's own answer, which is no failure: a redirect, a preflight.
     Own(Response<Body>),
-    /// An earlier one of the service, which fails for this reason.
-    Stale(Response<Body>, Reason),
+    /// An earlier one of the service, which fails for this reason. The number is
+    /// [`Target::backend`].
+    Stale(Response<Body>, Reason, Option<usize>),
     Sent(Sent, Target, Option<Instant>),
 }
 
@@ -102,8 +103,10 @@ pub(super) async fn answer(
     // In a box: it is handed from phase to phase.
     let mut exchange = Box::new(Exchange::begin(cx, request.map(Body::of_request)));
     match exchange.run().await {
-        Ok(Outcome::Own(response)) => exchange.own(response, None, served),
-        Ok(Outcome::Stale(response, why)) => exchange.own(response, Some(why), served),
+        Ok(Outcome::Own(response)) => exchange.own(response, None, None, served),
+        Ok(Outcome::Stale(response, why, backend)) => {
+            exchange.own(response, Some(why), backend, served)
+        }
         Ok(Outcome::Sent(sent, target, deadline)) => {
             exchange.answered(sent, &target, deadline, served, &turns)
         }
@@ -380,7 +383,9 @@ impl Exchange {
         let sent = match fallback {
             None => sent,
             Some(fallback) => match fallback.judge(self, sent) {
-                Judged::Stale(response, why) => return Ok(Outcome::Stale(response, why)),
+                Judged::Stale(response, why) => {
+                    return Ok(Outcome::Stale(response, why, target.backend));
+                }
                 Judged::Sent(sent) => sent,
             },
         };
@@ -393,9 +398,10 @@ impl Exchange {
         mut self: Box<Self>,
         mut response: Response<Body>,
         stale: Option<Reason>,
+        backend: Option<usize>,
         served: Served,
     ) -> Response<Body> {
-        self.modify_response(&mut response, None);
+        self.modify_response(&mut response, backend);
         self.record.response(response.status());
         let detail = stale.map(|why| format!("stale: {why}").into());
         self.record.finish(Reason::Ok, detail);

@@ -115,6 +115,8 @@ struct Shared {
 }
 
 struct Http2 {
+    pool: Weak<Inner>,
+    key: Key,
     sender: http2::SendRequest<Body>,
     streams: Cell<usize>,
     /// How many the server takes, as its SETTINGS say.
@@ -153,6 +155,22 @@ impl Drop for Http2Lease {
         self.connection.streams.set(left);
         if left == 0 {
             self.connection.idle_since.set(Instant::now());
+            self.connection.fell_idle();
+        }
+    }
+}
+
+impl Http2 {
+    /// Its last stream has ended: it makes room where it is of no use any more, or where somebody
+    /// else waits for its place, as a HTTP/1.1 connection does.
+    fn fell_idle(&self) {
+        let Some(pool) = self.pool.upgrade() else {
+            return;
+        };
+        let awaited_here = || pool.waiting.borrow().contains_key(&self.key);
+        let uses = self.uses.borrow();
+        if uses.is_used_up() || uses.is_wanted() && !awaited_here() {
+            pool.forget(&self.key, self);
         }
     }
 }
@@ -329,6 +347,8 @@ impl Pool {
             .handshake(io)
             .await?;
         let entry = Rc::new(Http2 {
+            pool: Rc::downgrade(&self.0),
+            key: turn.key.clone(),
             sender,
             streams: Cell::new(0),
             streams_max: Cell::new(connection.current_max_send_streams()),
@@ -353,7 +373,7 @@ impl Pool {
             })
             .await;
             if let Some(pool) = pool.upgrade() {
-                pool.forget(&key, &running);
+                pool.forget(&key, running.as_ptr());
             }
         });
         let mut http2 = self.0.http2.borrow_mut();
@@ -388,12 +408,12 @@ impl Pool {
 }
 
 impl Inner {
-    fn forget(&self, key: &Key, gone: &Weak<Http2>) {
+    fn forget(&self, key: &Key, gone: *const Http2) {
         let mut http2 = self.http2.borrow_mut();
         if let Some(shared) = http2.get_mut(key) {
             shared
                 .connections
-                .retain(|other| !std::ptr::eq(Rc::as_ptr(other), gone.as_ptr()));
+                .retain(|other| !std::ptr::eq(Rc::as_ptr(other), gone));
             if shared.connections.is_empty() && shared.dialling.is_none() {
                 http2.remove(key);
             }

@@ -13,6 +13,7 @@ use http_body::{Frame, SizeHint};
 use hyper::body::Body as _;
 
 use super::body::{Body, BodyError};
+use crate::proxy::services::Held;
 
 /// What has passed of a body, and the rest of it.
 pub(super) struct Kept {
@@ -20,6 +21,7 @@ pub(super) struct Kept {
     frames: RefCell<Vec<Piece>>,
     bytes: Cell<usize>,
     limit: usize,
+    held: RefCell<Held>,
     /// No longer: it was too much, or nobody will ask.
     given_up: Cell<bool>,
     /// How often it was begun. An earlier try's connection may go on asking for it, and would take
@@ -41,12 +43,13 @@ enum Piece {
 }
 
 impl Kept {
-    pub(super) fn new(body: Body, limit: usize) -> Rc<Self> {
+    pub(super) fn new(body: Body, limit: usize, held: Held) -> Rc<Self> {
         Rc::new(Self {
             body: RefCell::new(body),
             frames: RefCell::default(),
             bytes: Cell::new(0),
             limit,
+            held: RefCell::new(held),
             given_up: Cell::new(false),
             tries: Cell::new(0),
             waker: RefCell::default(),
@@ -78,20 +81,21 @@ impl Kept {
     }
 
     fn keep(&self, frame: &Frame<Bytes>) {
-        let piece = match (frame.data_ref(), frame.trailers_ref()) {
-            (Some(data), _) => {
-                self.bytes.set(self.bytes.get() + data.len());
-                Piece::Data(data.clone())
-            }
-            (None, Some(trailers)) => Piece::Trailers(trailers.clone()),
+        let (piece, bytes) = match (frame.data_ref(), frame.trailers_ref()) {
+            (Some(data), _) => (Piece::Data(data.clone()), data.len()),
+            (None, Some(trailers)) => (Piece::Trailers(trailers.clone()), 0),
             (None, None) => return,
         };
+        self.bytes.set(self.bytes.get() + bytes);
         let pieces = self.frames.borrow().len();
-        if self.bytes.get() > self.limit || pieces >= PIECES + self.limit / PIECE_BYTES {
+        let fits = self.bytes.get() <= self.limit && pieces < PIECES + self.limit / PIECE_BYTES;
+        let mut held = self.held.borrow_mut();
+        if fits && held.more(bytes) {
+            self.frames.borrow_mut().push(piece);
+        } else {
             self.give_up();
             self.frames.borrow_mut().clear();
-        } else {
-            self.frames.borrow_mut().push(piece);
+            held.release();
         }
     }
 }

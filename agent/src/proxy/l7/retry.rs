@@ -22,7 +22,7 @@ use crate::{
         service::Endpoint,
         traffic_policy::{Policy, RetryPolicy},
     },
-    proxy::services::{Inside, Trial, Unfit, View, Wanted},
+    proxy::services::{Held, Inside, Trial, Unfit, View, Wanted},
     telemetry::{PoolLimit, Reason, RetryOutcome},
     traffic::{
         balance::hash_key,
@@ -97,7 +97,8 @@ pub(super) async fn send(
     }
     let http2 = exchange.request.version == Version::Http2;
     if exchange.request.becomes.is_none() && retries.needs_replay(http2) {
-        exchange.request.keep(retries.buffer_bytes);
+        let held = Held::new(exchange.cx.worker.views.hub());
+        exchange.request.keep(retries.buffer_bytes, held);
     }
     let mut going = Going {
         inherited: depth::read(&exchange.request.head.headers),
@@ -222,6 +223,8 @@ impl Going<'_> {
             let none = || Refusal::new(Reason::NoHealthyEndpoint, "there is none");
             return only.map(|only| (only, None)).ok_or_else(none);
         };
+        // A session goes elsewhere while its endpoint fails its health checks.
+        let pinned = pinned.filter(|pinned| !view.is_unhealthy(*pinned));
         if let Some(pinned) = pinned.or(target.only) {
             return match view.try_endpoint(pinned) {
                 Ok(trial) => Ok((pinned, trial)),

@@ -381,3 +381,6 @@ impl Choice<'_> {
         self.balancer.cost(self.set.states[index].endpoint, factor)
     }
 }
+
+#[cfg(test)]
+mod tests;

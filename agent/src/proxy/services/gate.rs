@@ -11,11 +11,13 @@ use std::{
 use tokio::sync::Notify;
 
 /// Counts what is under way and what waits, over all threads. The bounds come with each call: a
-/// policy may change them at any time.
+/// policy may change them at any time, also for those that wait already.
 #[derive(Debug, Default)]
 pub(in crate::proxy) struct Gate {
     inside: AtomicU32,
     waiting: AtomicU32,
+    /// What [`Gate::enter`] was called with last.
+    limit: AtomicU32,
     left: Notify,
 }
 
@@ -60,6 +62,10 @@ impl Gate {
         limit: u32,
         queue: u32,
     ) -> Result<Inside, QueueFull> {
+        if self.limit.load(Relaxed) != limit && self.limit.swap(limit, Relaxed) < limit {
+            // Those that wait would be woken one by one, and by who leaves alone.
+            self.left.notify_waiters();
+        }
         if self.waiting() == 0
             && let Some(inside) = self.try_enter(limit)
         {
@@ -70,7 +76,7 @@ impl Gate {
             // Listens first: who leaves between a look and the wait must be heard.
             let mut left = pin!(self.left.notified());
             left.as_mut().enable();
-            if let Some(inside) = self.try_enter(limit) {
+            if let Some(inside) = self.try_enter(self.limit.load(Relaxed)) {
                 drop(waiting);
                 return Ok(inside);
             }

@@ -8,6 +8,7 @@
 mod choose;
 mod endpoint;
 mod gate;
+mod held;
 mod report;
 mod stale;
 
@@ -17,7 +18,7 @@ use std::{
     fmt,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
     },
     time::Duration,
 };
@@ -34,6 +35,7 @@ pub(in crate::proxy) use self::{
     choose::{Unfit, Wanted},
     endpoint::{EndpointState, Trial},
     gate::{Gate, Inside},
+    held::Held,
 };
 use crate::{
     model::{
@@ -76,6 +78,8 @@ pub(in crate::proxy) struct Hub {
     /// Somebody waits for a connection to a service that has as many as it may: idle ones of it
     /// are to be closed.
     pub(in crate::proxy) wanted: Notify,
+    /// Of bodies ([`Held`]).
+    held_bytes: AtomicUsize,
 }
 
 impl Hub {
@@ -179,6 +183,11 @@ impl View {
         self.sets.iter().flat_map(|set| &set.states)
     }
 
+    pub(in crate::proxy) fn is_unhealthy(&self, endpoint: Endpoint) -> bool {
+        let state = self.state_of(endpoint);
+        state.is_some_and(|state| state.health.is_unhealthy())
+    }
+
     /// # Errors
     /// When the endpoint's breaker is open: for how long yet.
     pub(in crate::proxy) fn try_endpoint(
@@ -212,6 +221,7 @@ impl Services {
                 transitions: Mutex::default(),
                 stale: Stale::default(),
                 wanted: Notify::new(),
+                held_bytes: AtomicUsize::new(0),
             }),
             node,
             entries: Mutex::default(),
@@ -449,5 +459,7 @@ impl Views {
     }
 }
 
+#[cfg(test)]
+pub(in crate::proxy) mod testing;
 #[cfg(test)]
 mod tests;

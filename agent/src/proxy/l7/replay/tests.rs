@@ -7,9 +7,13 @@ use std::{
 };
 
 use super::*;
-use crate::proxy::l7::mirror::testing::Fed;
+use crate::proxy::{l7::mirror::testing::Fed, services::testing::services};
 
 const LIMIT: usize = 1024;
+
+fn kept_of(body: Body, limit: usize) -> Rc<Kept> {
+    Kept::new(body, limit, Held::new(&services().hub))
+}
 
 #[derive(Default)]
 struct Woken(AtomicBool);
@@ -56,7 +60,7 @@ fn whole(text: &str) -> Read {
 #[test]
 fn what_has_passed_comes_again_and_then_the_rest() {
     let (fed, body) = Fed::new();
-    let kept = Kept::new(body, LIMIT);
+    let kept = kept_of(body, LIMIT);
     let mut first = kept.body();
     fed.data("a");
     fed.data("b");
@@ -73,7 +77,7 @@ fn what_has_passed_comes_again_and_then_the_rest() {
 #[test]
 fn trailers_come_again() {
     let (fed, body) = Fed::new();
-    let kept = Kept::new(body, LIMIT);
+    let kept = kept_of(body, LIMIT);
     let mut trailers = HeaderMap::new();
     trailers.insert("grpc-status", http::HeaderValue::from_static("0"));
     fed.data("a");
@@ -89,7 +93,7 @@ fn trailers_come_again() {
 fn up_to_the_limit_it_is_whole_and_past_it_nothing_is_kept() {
     for (limit, is_whole) in [(4, true), (3, false)] {
         let (fed, body) = Fed::new();
-        let kept = Kept::new(body, limit);
+        let kept = kept_of(body, limit);
         let mut first = kept.body();
         fed.data("ab");
         fed.data("cd");
@@ -107,7 +111,7 @@ fn up_to_the_limit_it_is_whole_and_past_it_nothing_is_kept() {
 #[test]
 fn many_small_pieces_are_too_much_before_their_bytes_are() {
     let (fed, body) = Fed::new();
-    let kept = Kept::new(body, LIMIT);
+    let kept = kept_of(body, LIMIT);
     let mut first = kept.body();
     let pieces = PIECES + LIMIT / PIECE_BYTES;
     (0..pieces).for_each(|_| fed.data("x"));
@@ -122,7 +126,7 @@ fn many_small_pieces_are_too_much_before_their_bytes_are() {
 #[test]
 fn what_was_given_up_in_the_middle_of_a_replay_still_comes_whole() {
     let (fed, body) = Fed::new();
-    let kept = Kept::new(body, LIMIT);
+    let kept = kept_of(body, LIMIT);
     fed.data("a");
     assert_eq!(read(&mut kept.body()), Read::Pending("a".into()));
     let mut second = kept.body();
@@ -136,7 +140,7 @@ fn what_was_given_up_in_the_middle_of_a_replay_still_comes_whole() {
 #[test]
 fn an_earlier_try_takes_nothing_from_the_latest() {
     let (fed, body) = Fed::new();
-    let kept = Kept::new(body, 2);
+    let kept = kept_of(body, 2);
     let mut first = kept.body();
     fed.data("a");
     assert_eq!(read(&mut first), Read::Pending("a".into()));
@@ -151,7 +155,7 @@ fn an_earlier_try_takes_nothing_from_the_latest() {
 #[test]
 fn an_earlier_try_that_waits_hears_that_it_is_over() {
     let (_fed, body) = Fed::new();
-    let kept = Kept::new(body, LIMIT);
+    let kept = kept_of(body, LIMIT);
     let (mut first, woken) = (kept.body(), Arc::<Woken>::default());
     assert_eq!(read_woken(&mut first, &woken), Read::Pending(String::new()));
     let mut second = kept.body();
@@ -163,7 +167,7 @@ fn an_earlier_try_that_waits_hears_that_it_is_over() {
 #[test]
 fn a_body_that_breaks_breaks_again() {
     let (fed, body) = Fed::new();
-    let kept = Kept::new(body, LIMIT);
+    let kept = kept_of(body, LIMIT);
     fed.breaks();
     assert_eq!(read(&mut kept.body()), Read::Broken(String::new()));
     assert_eq!(read(&mut kept.body()), Read::Broken(String::new()));
@@ -171,7 +175,7 @@ fn a_body_that_breaks_breaks_again() {
 
 #[test]
 fn its_length_is_what_is_left() {
-    let kept = Kept::new(Body::text("four".into()), LIMIT);
+    let kept = kept_of(Body::text("four".into()), LIMIT);
     let mut first = kept.body();
     assert_eq!(first.size_hint().exact(), Some(4));
     assert_eq!(read(&mut first), whole("four"));

@@ -59,3 +59,44 @@ async fn no_more_are_inside_than_may_and_everybody_comes_through() {
     assert!(most.load(SeqCst) <= LIMIT);
     assert_eq!((gate.inside(), gate.waiting()), (0, 0));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_limit_that_is_raised_lets_in_who_waits_already() {
+    let gate = Arc::new(Gate::default());
+    let first = gate.enter(1, 2).await.unwrap();
+    let waits = tokio::spawn({
+        let gate = Arc::clone(&gate);
+        async move { gate.enter(1, 2).await.unwrap() }
+    });
+    while gate.waiting() == 0 {
+        tokio::task::yield_now().await;
+    }
+    let third = gate.enter(3, 2).await.unwrap();
+    let second = tokio::time::timeout(Duration::from_secs(1), waits).await;
+    let second = second.expect("nobody has to leave for that").unwrap();
+    assert_eq!((gate.inside(), gate.waiting()), (3, 0));
+    drop((first, second, third));
+    assert_eq!(gate.inside(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_was_woken_and_gives_up_wakes_the_next() {
+    let gate = Arc::new(Gate::default());
+    let first = gate.enter(1, 2).await.unwrap();
+    let mut woken = Box::pin(gate.enter(1, 2));
+    let mut next = Box::pin(gate.enter(1, 2));
+    for waits in [&mut woken, &mut next] {
+        assert!(poll_once(waits.as_mut()).is_none());
+    }
+    drop(first);
+    drop(woken);
+    assert!(poll_once(next.as_mut()).is_some());
+}
+
+fn poll_once<T>(future: std::pin::Pin<&mut impl Future<Output = T>>) -> Option<T> {
+    let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+    match future.poll(&mut cx) {
+        std::task::Poll::Ready(done) => Some(done),
+        std::task::Poll::Pending => None,
+    }
+}
