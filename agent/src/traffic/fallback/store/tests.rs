@@ -288,7 +288,7 @@ fn too_large_a_one_changes_nothing() {
         &owner,
         key("web", "/"),
         &none,
-        &answer(&large),
+        answer(&large),
         storable(&[]),
         tester.now,
     );
