@@ -12,10 +12,10 @@
 //!   requests and with another, and the difference is divided.
 //!
 //! - CPU time, where features are compared: the data-plane threads', the kernel's part for them included, as the
-//!   median of several runs. It does depend on the machine's other work, if less than the clock on the wall does.
+//!   least of several runs: other work of the machine only adds to it. On a busy one it is no figure all the same.
 //!
 //! `--features` compares, in place of that, a request with and without each feature of a TrafficPolicy
-//! ([`features`]). `--json` prints one JSON object for each figure, which is what `cargo xtask bench` reads.
+//! ([`features`]), in less than a minute; with `--instructions` it takes some more. `--json` prints one JSON object for each figure, which is what `cargo xtask bench` reads.
 
 // A benchmark that cannot go on should stop.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
@@ -116,6 +116,8 @@ const FEATURES_PATH: &str = "weir-cross";
 const ONCE: &str = "--once";
 const JSON: &str = "--json";
 const OF_FEATURES: &str = "--features";
+/// Of features too, which takes minutes.
+const INSTRUCTIONS: &str = "--instructions";
 
 /// Until connections, pools and caches are warm.
 const WARM_UP: u64 = 300;
@@ -135,7 +137,9 @@ fn main() {
         [ONCE, path, feature, requests] => {
             once(path, Feature::named(feature), requests.parse().unwrap());
         }
-        ref words if words.contains(&OF_FEATURES) => report_features(words.contains(&JSON)),
+        ref words if words.contains(&OF_FEATURES) => {
+            report_features(words.contains(&JSON), words.contains(&INSTRUCTIONS));
+        }
         ref words => report(words.contains(&JSON)),
     }
 }
@@ -161,7 +165,7 @@ fn report(json: bool) {
 
 /// What one request costs with each feature, beside what it costs with none. They take turns, so that whatever
 /// else the machine does meets them all.
-fn report_features(json: bool) {
+fn report_features(json: bool, with_instructions: bool) {
     let mut costs: Vec<Vec<Cost>> = FEATURES.iter().map(|_| Vec::new()).collect();
     for _ in 0..FEATURE_ROUNDS {
         for (feature, costs) in FEATURES.iter().zip(&mut costs) {
@@ -173,11 +177,11 @@ fn report_features(json: bool) {
         .iter()
         .zip(costs)
         .map(|(feature, costs)| {
-            let cost = Cost::median(costs);
+            let cost = Cost::least(&costs);
             let mut figures = cost.counted().to_vec();
             figures.push(("cpu_us_per_request", cost.cpu_nanos / 1e3));
-            let instructions = instructions(FEATURES_PATH, feature);
-            figures.extend(instructions.map(|each| ("instructions", each)));
+            let counted = with_instructions.then(|| instructions(FEATURES_PATH, feature));
+            figures.extend(counted.flatten().map(|each| ("instructions", each)));
             figures
         })
         .collect();
@@ -219,12 +223,8 @@ impl Cost {
     }
 
     /// Of each figure by itself.
-    fn median(costs: Vec<Self>) -> Self {
-        let of = |figure: fn(&Self) -> f64| {
-            let mut values: Vec<f64> = costs.iter().map(figure).collect();
-            values.sort_by(f64::total_cmp);
-            values[values.len() / 2]
-        };
+    fn least(costs: &[Self]) -> Self {
+        let of = |figure: fn(&Self) -> f64| costs.iter().map(figure).fold(f64::INFINITY, f64::min);
         Self {
             allocations: of(|cost| cost.allocations),
             allocated_bytes: of(|cost| cost.allocated_bytes),

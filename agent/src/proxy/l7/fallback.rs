@@ -1,8 +1,8 @@
 //! Stale answers while a service fails (`TrafficPolicy.fallback`; RFC 9111, RFC 5861).
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::{HeaderMap, Method, Response, StatusCode};
 use http_body::Frame;
 use tokio::time::Instant;
@@ -15,7 +15,6 @@ use super::{
     send::Sent,
 };
 use crate::{
-    model::traffic_policy::{self, Policy},
     proxy::services::{Held, Hub, View},
     telemetry::Reason,
     traffic::fallback::{
@@ -28,7 +27,8 @@ use crate::{
 /// What is to be done with the answer to one request.
 pub(super) struct Fallback {
     view: Arc<View>,
-    settings: traffic_policy::Fallback,
+    stale_if_error: Duration,
+    bytes_max: usize,
     pod: Arc<str>,
     key: Key,
     /// It changes what it names (RFC 9111 §4.4): nothing is kept of that any more.
@@ -48,12 +48,12 @@ pub(super) enum Judged {
 impl Fallback {
     /// `None` where no policy asks for it.
     pub(super) fn of(exchange: &mut Exchange, target: &Target) -> Option<Self> {
-        let of = |policy: &Policy| policy.fallback.clone();
         let settings = exchange
             .policies(target)
             .into_iter()
             .flatten()
-            .find_map(of)?;
+            .find_map(|policy| policy.fallback.as_ref())?;
+        let (stale_if_error, bytes_max) = (settings.stale_if_error, settings.max_bytes);
         let view = Arc::clone(target.view.as_ref()?);
         let head = &exchange.request.head;
         let changes = !matches!(
@@ -76,14 +76,15 @@ impl Fallback {
         exchange.request.keep_head();
         Some(Self {
             view,
-            settings,
+            stale_if_error,
+            bytes_max,
             pod: Arc::clone(&source.pod.uid),
             key,
             changes,
         })
     }
 
-    pub(super) fn judge(self, exchange: &Exchange, outcome: Outcome) -> Judged {
+    pub(super) fn judge(self, exchange: &mut Exchange, outcome: Outcome) -> Judged {
         let (status, reason) = match &outcome {
             Ok((sent, _)) => (
                 sent.response.status(),
@@ -102,11 +103,8 @@ impl Fallback {
         }
         if is_failure(status) {
             let request = &exchange.request.head.headers;
-            let limit = self.settings.stale_if_error;
-            return match hub
-                .stale
-                .get(&self.pod, &self.key, request, (hub.now(), limit))
-            {
+            let within = (hub.now(), self.stale_if_error);
+            return match hub.stale.get(&self.pod, &self.key, request, within) {
                 Some(answer) => {
                     hub.metrics.stale_answer();
                     retry::discard(outcome.map(|(sent, _)| sent));
@@ -122,7 +120,7 @@ impl Fallback {
         }))
     }
 
-    fn storing(self, exchange: &Exchange, sent: &Sent) -> Option<Box<Storing>> {
+    fn storing(self, exchange: &mut Exchange, sent: &Sent) -> Option<Box<Storing>> {
         let request = &exchange.request.head.headers;
         let (status, headers) = (sent.response.status(), sent.response.headers());
         let now = exchange.cx.worker.unix_seconds();
@@ -130,13 +128,14 @@ impl Fallback {
         Some(Box::new(Storing {
             hub: Arc::clone(&self.view.hub),
             pod: self.pod,
-            bytes_max: self.settings.max_bytes,
+            bytes_max: self.bytes_max,
             key: self.key,
-            request: request.clone(),
+            // Nobody will send it again.
+            request: exchange.request.take_headers(),
             storable,
             status,
             headers: headers.clone(),
-            body: BytesMut::new(),
+            body: Vec::new(),
             held: Held::new(&self.view.hub),
         }))
     }
@@ -167,7 +166,7 @@ pub(super) struct Storing {
     storable: Storable,
     status: StatusCode,
     headers: HeaderMap,
-    body: BytesMut,
+    body: Vec<u8>,
     held: Held,
 }
 
@@ -179,6 +178,10 @@ impl Storing {
         };
         if self.body.len() + data.len() > self.bytes_max || !self.held.more(data.len()) {
             return false;
+        }
+        if self.body.is_empty() {
+            // Most answers are one frame, and what is kept should take no more than it has.
+            self.body.reserve_exact(data.len());
         }
         self.body.extend_from_slice(data);
         true
@@ -192,7 +195,7 @@ impl Storing {
         let answer = Answer {
             status: self.status,
             headers: self.headers,
-            body: self.body.freeze(),
+            body: self.body.into_boxed_slice().into(),
         };
         let now = self.hub.now();
         let kept = (self.storable, answer);

@@ -58,18 +58,22 @@ impl Outgoing {
         }
     }
 
-    /// The request itself, to be sent. `Origin` stays, which the answer's filters look at.
+    /// The request itself, to be sent.
     pub(super) fn take(&mut self) -> (Parts, Body) {
         self.taken = true;
         if self.keeps_head {
             return (copy_head(&self.head), std::mem::take(&mut self.body));
         }
         let mut left = empty_head();
-        if let Some(origin) = self.head.headers.get(ORIGIN) {
-            left.headers.insert(ORIGIN, origin.clone());
-        }
+        left.headers = remaining(&self.head.headers);
         let head = std::mem::replace(&mut self.head, left);
         (head, std::mem::take(&mut self.body))
+    }
+
+    /// The headers of one that will not be sent any more.
+    pub(super) fn take_headers(&mut self) -> HeaderMap {
+        let left = remaining(&self.head.headers);
+        std::mem::replace(&mut self.head.headers, left)
     }
 
     /// The head can be looked at also after the request was sent.
@@ -145,6 +149,15 @@ impl Outgoing {
     pub(super) fn origin(&self) -> Option<&HeaderValue> {
         self.head.headers.get(ORIGIN)
     }
+}
+
+/// What stays of a request's headers: `Origin`, which the answer's filters look at.
+fn remaining(headers: &HeaderMap) -> HeaderMap {
+    let mut left = HeaderMap::new();
+    if let Some(origin) = headers.get(ORIGIN) {
+        left.insert(ORIGIN, origin.clone());
+    }
+    left
 }
 
 /// Without the extensions, which are hyper's own.

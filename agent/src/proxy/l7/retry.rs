@@ -74,6 +74,8 @@ impl Layers {
 struct Try {
     outcome: Result<Sent, Refusal>,
     tried: Option<Tried>,
+    /// `None`: there was none to be tried.
+    endpoint: Option<Endpoint>,
     /// When this try's whole answer must have come.
     until: Option<Instant>,
 }
@@ -186,11 +188,11 @@ impl Going<'_> {
                 return Try {
                     outcome: Err(refusal),
                     tried: None,
+                    endpoint: None,
                     until,
                 };
             }
         };
-        self.tried.push(endpoint);
         let idle = exchange.idle(target);
         let sent = {
             // Where it lies is where it stays: handed on, the task would have room for it twice.
@@ -208,7 +210,7 @@ impl Going<'_> {
             let reason = exchange.timeout_reason(until);
             Err(Refusal::new(reason, "no answer in time"))
         });
-        self.judged(exchange, target, trial, outcome, until)
+        self.judged(exchange, target, (endpoint, trial), outcome, until)
     }
 
     /// An endpoint that was not tried yet, if there is one; else any.
@@ -267,7 +269,7 @@ impl Going<'_> {
         &self,
         exchange: &Exchange,
         target: &Target,
-        trial: Option<Trial>,
+        (endpoint, trial): (Endpoint, Option<Trial>),
         mut outcome: Result<Sent, Refusal>,
         until: Option<Instant>,
     ) -> Try {
@@ -293,6 +295,7 @@ impl Going<'_> {
         Try {
             outcome,
             tried,
+            endpoint: Some(endpoint),
             until,
         }
     }
@@ -301,11 +304,16 @@ impl Going<'_> {
     fn again(&mut self, exchange: &Exchange, target: &Target, ended: &Try) -> Option<Duration> {
         let tried = ended.tried.as_ref()?;
         let unsent = matches!(tried, Tried::Unsent);
+        let may_again = self.retries.again(*tried, &self.method, exchange.grpc);
+        if !unsent && !may_again {
+            return None; // as nearly every request
+        }
+        self.tried.extend(ended.endpoint);
         if unsent && self.fails_over(exchange, target) {
             self.failovers += 1;
             return Some(Duration::ZERO);
         }
-        if !self.retries.again(*tried, &self.method, exchange.grpc) {
+        if !may_again {
             return None;
         }
         let metrics = &exchange.cx.worker.metrics;

@@ -59,7 +59,7 @@ impl Stale {
         now: Duration,
     ) {
         let mut store = self.shard(owner.pod);
-        store.put(owner, key, request, &answer, storable, now);
+        store.put(owner, key, request, answer, storable, now);
     }
 
     pub(in crate::proxy) fn get(

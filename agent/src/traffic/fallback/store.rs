@@ -97,13 +97,14 @@ impl Store {
     /// Keeps the answer to a request with these headers, in place of what it was answered with
     /// before. `false`, and nothing is changed, where it is larger than the pod may keep.
     ///
-    /// The answer is copied: it would hold on to whole buffers of the connection that it came by.
+    /// `body` must be of its own: a part of the buffer that it came by would hold on to all of that.
+    /// The values of the headers are copied for that reason.
     pub fn put(
         &mut self,
         owner: &Owner<'_>,
         key: Key,
         request: &HeaderMap,
-        answer: &Answer,
+        answer: Answer,
         storable: Storable,
         now: Duration,
     ) -> bool {
@@ -113,9 +114,8 @@ impl Store {
         }
         let variant = Variant::of(&storable.vary, request);
         let answer = Answer {
-            status: answer.status,
-            headers: answer::kept(answer.headers.clone()),
-            body: Bytes::copy_from_slice(&answer.body),
+            headers: answer::kept(answer.headers),
+            ..answer
         };
         let bytes = ANSWER_BYTES + key.bytes() + variant.bytes() + answer.bytes();
         if bytes > owner.bytes_max.min(self.bytes_max) {

@@ -67,7 +67,7 @@ impl Tester {
         let (key, request) = (key("web", path), headers(request));
         assert!(
             self.store
-                .put(&owner, key, &request, &answer(body), storable, self.now)
+                .put(&owner, key, &request, answer(body), storable, self.now)
         );
     }
 
@@ -249,7 +249,7 @@ fn what_is_forgotten() {
         for key in [key, head] {
             tester
                 .store
-                .put(&owner, key, &none, &answer(""), storable(&[]), tester.now);
+                .put(&owner, key, &none, answer(""), storable(&[]), tester.now);
         }
         tester.store
     };
@@ -288,7 +288,7 @@ fn too_large_a_one_changes_nothing() {
         &owner,
         key("web", "/"),
         &none,
-        &answer(&large),
+        answer(&large),
         storable(&[]),
         tester.now,
     );

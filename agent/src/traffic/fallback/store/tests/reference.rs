@@ -111,7 +111,7 @@ proptest! {
                     let vary: &[_] = if by_accept { &["accept"] } else { &[] };
                     let owner = Owner { pod: &pods[pod], bytes_max: pod_max };
                     let taken = store.put(
-                        &owner, key(path), &request(accept), &answer(&body), storable(vary),
+                        &owner, key(path), &request(accept), answer(&body), storable(vary),
                         Duration::ZERO,
                     );
                     let texts = "web/0".len() + if by_accept { "accept0".len() } else { 0 };
