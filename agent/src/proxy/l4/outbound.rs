@@ -8,7 +8,7 @@ use tokio::{io::AsyncReadExt as _, net::TcpStream, time::timeout};
 use super::{
     Accepted, answer_probe,
     endpoint::{Failure, Upstream},
-    reach::{self, Wanted},
+    reach::{self, Counted, Wanted},
 };
 use crate::{
     model::{names::ObjectName, protocol::Protocol, seams::Dialled, snapshot::Snapshot},
@@ -21,7 +21,6 @@ use crate::{
         },
         pods::LocalPod,
         registry::Registered,
-        services::Inside,
         worker::Worker,
     },
     telemetry::{ConnectionInfo, ConnectionRecord, Reason, Reporter, SecurityPolicy},
@@ -90,8 +89,7 @@ struct Carried {
     upstream: Upstream,
     record: ConnectionRecord,
     registered: Registered,
-    /// Counts it among the connections to its service.
-    _bound: Option<Inside>,
+    _counted: Counted,
 }
 
 struct Http {
@@ -254,7 +252,7 @@ impl Arrival<'_> {
         let mut record = begin(self.worker, self.pod, self.peer, self.dialled);
         record.info_mut().sni = tls.clone().flatten();
         match self.reach(tls.as_ref(), &mut record).await {
-            Ok((upstream, bound)) => self.established(upstream, bound, record).await,
+            Ok((upstream, counted)) => self.established(upstream, counted, record).await,
             Err(failure) => refuse(&self.stream, record, failure),
         }
     }
@@ -263,7 +261,7 @@ impl Arrival<'_> {
         &self,
         tls: Option<&Option<Arc<str>>>,
         record: &mut ConnectionRecord,
-    ) -> Result<(Upstream, Option<Inside>), Failure> {
+    ) -> Result<(Upstream, Counted), Failure> {
         let snapshot = self.worker.snapshot();
         let namespace = &self.pod.workload().pod.name.namespace;
         let wanted = Wanted {
@@ -282,7 +280,7 @@ impl Arrival<'_> {
     async fn established(
         self,
         mut upstream: Upstream,
-        bound: Option<Inside>,
+        counted: Counted,
         mut record: ConnectionRecord,
     ) -> Option<Established> {
         describe(&mut record, &upstream);
@@ -300,14 +298,14 @@ impl Arrival<'_> {
             upstream,
             record,
             registered: self.registered,
-            _bound: bound,
+            _counted: counted,
         })))
     }
 
     /// The client is silent: the server is dialled, and whose byte comes first decides.
     async fn watch_both(mut self) -> Option<Established> {
         let mut record = begin(self.worker, self.pod, self.peer, self.dialled);
-        let (mut upstream, bound) = match self.reach(None, &mut record).await {
+        let (mut upstream, counted) = match self.reach(None, &mut record).await {
             Ok(reached) => reached,
             Err(failure) => return refuse(&self.stream, record, failure),
         };
@@ -315,7 +313,7 @@ impl Arrival<'_> {
             _ = self.stream.read_buf(&mut self.buffer) => None,
             () = upstream.greets() => {
                 self.worker.learn_server_first(self.dialled);
-                return self.established(upstream, bound, record).await;
+                return self.established(upstream, counted, record).await;
             }
             reason = self.registered.supervision.ended() => Some(reason),
         };
@@ -334,9 +332,9 @@ impl Arrival<'_> {
             }
             Ok(First::Tls(sni)) => {
                 record.info_mut().sni = sni;
-                self.established(upstream, bound, record).await
+                self.established(upstream, counted, record).await
             }
-            Ok(First::Opaque) => self.established(upstream, bound, record).await,
+            Ok(First::Opaque) => self.established(upstream, counted, record).await,
             Err(reason) => refuse(&self.stream, record, Failure::new(reason, "")),
         }
     }

@@ -11,7 +11,7 @@ use crate::{
         snapshot::Snapshot,
     },
     proxy::{
-        l7::retry::is_endpoints_fault,
+        l7::{balance::InFlight, retry::is_endpoints_fault},
         pods::LocalPod,
         services::{self, Inside, Trial, Unfit, View},
         worker::Worker,
@@ -113,6 +113,14 @@ impl From<Unresolved> for Failure {
     }
 }
 
+/// What a connection counts as, as long as it is open.
+pub(super) struct Counted {
+    /// One of the connections to its service.
+    _bound: Option<Inside>,
+    /// One that its endpoint has, for least-request.
+    _load: InFlight,
+}
+
 /// The first endpoint that stands. No byte of the application has been read yet, so that trying
 /// another is always safe.
 pub(super) async fn connect(
@@ -120,7 +128,7 @@ pub(super) async fn connect(
     pod: &Rc<LocalPod>,
     destination: &Destination,
     record: &mut ConnectionRecord,
-) -> Result<(Upstream, Option<Inside>), Failure> {
+) -> Result<(Upstream, Counted), Failure> {
     let bound = match destination.view() {
         Some(view) => admit(view)?,
         None => None,
@@ -146,7 +154,9 @@ pub(super) async fn connect(
             endpoint,
             timeout: timeout.unwrap_or(CONNECT_TIMEOUT),
         };
+        let mut load = worker.balancer.begin(endpoint);
         let outcome = endpoint::connect(&attempt).await;
+        load.answered();
         let info = record.info_mut();
         info.destination_address = SocketAddr::new(endpoint.address, endpoint.port);
         info.destination.clone_from(&outcome.destination);
@@ -162,7 +172,11 @@ pub(super) async fn connect(
                 if let Some(trial) = trial {
                     trial.ended(breaker::Outcome::Success);
                 }
-                return Ok((upstream, bound));
+                let counted = Counted {
+                    _bound: bound,
+                    _load: load,
+                };
+                return Ok((upstream, counted));
             }
             Err(failure) => {
                 if let Some(trial) = trial.filter(|_| is_endpoints_fault(failure.reason)) {

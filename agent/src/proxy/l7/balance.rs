@@ -27,7 +27,7 @@ struct Load {
 }
 
 /// A request that an endpoint is busy with; its answer's head is what latency means.
-pub(super) struct InFlight {
+pub(in crate::proxy) struct InFlight {
     load: Rc<Load>,
     began: Instant,
     started: Instant,
@@ -73,7 +73,7 @@ impl Balancer {
     }
 
     /// The endpoint gets a request.
-    pub(super) fn begin(&self, endpoint: Endpoint) -> InFlight {
+    pub(in crate::proxy) fn begin(&self, endpoint: Endpoint) -> InFlight {
         let mut loads = self.loads.borrow_mut();
         if loads.len() >= LOADS_MAX && !loads.contains_key(&endpoint) {
             loads.retain(|_, load| load.pending.get() > 0);
@@ -100,7 +100,7 @@ impl InFlight {
         self.began = Instant::now();
     }
 
-    pub(super) fn answered(&mut self) {
+    pub(in crate::proxy) fn answered(&mut self) {
         if !self.answered {
             self.answered = true;
             let now = Instant::now();

@@ -22,7 +22,12 @@ use super::{
     upstream::{self, By, Upstream},
 };
 use crate::{
-    proxy::{guarded::Guarded, pods::LocalPod, services::View, worker::Worker},
+    proxy::{
+        guarded::Guarded,
+        pods::LocalPod,
+        services::{Inside, View},
+        worker::Worker,
+    },
     telemetry::{ConnectionInfo, Reason, Reporter, RequestInfo, RequestProtocol, RequestRecord},
 };
 
@@ -113,7 +118,7 @@ impl Inbound {
         upstream::listen(request.expects.as_ref(), to_app.version, &mut sent);
         match to_app.send(lease, sent).await {
             Ok((response, lease)) if upstream::became(becomes, response.status()) => {
-                Ok(Box::pin(became(response, lease, record)).await)
+                Ok(Box::pin(became(response, lease, record, concurrent)).await)
             }
             Ok((response, lease)) => {
                 let guards = Guards {
@@ -215,6 +220,7 @@ async fn became(
     response: Response<Incoming>,
     lease: Lease,
     mut record: RequestRecord,
+    concurrent: Vec<Inside>,
 ) -> Delivered {
     let (mut head, _) = response.into_parts();
     record.response(head.status);
@@ -226,7 +232,10 @@ async fn became(
                 upstream,
                 read_ahead,
                 records: vec![record],
-                guards: Guards::default(),
+                guards: Guards {
+                    _concurrent: concurrent,
+                    ..Guards::default()
+                },
             }),
         },
         Err(refusal) => {

@@ -286,10 +286,13 @@ impl Going<'_> {
         if let Some(trial) = trial {
             match &mut outcome {
                 Ok(sent) => sent.judge(target, trial),
-                Err(refusal) => match is_endpoints_fault(refusal.reason) {
-                    true => trial.ended(Outcome::Error),
-                    false => drop(trial),
-                },
+                Err(refusal) => {
+                    let waited = exchange.request.is_unsent() && is_pool_full(target);
+                    match is_endpoints_fault(refusal.reason) && !waited {
+                        true => trial.ended(Outcome::Error),
+                        false => drop(trial),
+                    }
+                }
             }
         }
         Try {
@@ -396,6 +399,14 @@ impl Going<'_> {
         sent.under_way = under_way;
         Ok((sent, ended.until))
     }
+}
+
+/// A request that was not sent then has waited for a place: the endpoint has heard nothing of it.
+fn is_pool_full(target: &Target) -> bool {
+    target
+        .view
+        .as_ref()
+        .is_some_and(|view| view.live.connections.inside() >= view.bounds().connections)
 }
 
 pub(super) fn tripped(retry_in: Duration) -> Refusal {
