@@ -37,6 +37,8 @@ pub(super) struct Fallback {
 
 type Outcome = Result<(Sent, Option<Instant>), Refusal>;
 
+/// Made once and looked at once: a box would cost more than its size.
+#[allow(clippy::large_enum_variant)]
 pub(super) enum Judged {
     /// In place of the failure that the text names.
     Stale(Response<Body>, Reason),
