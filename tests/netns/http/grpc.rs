@@ -249,7 +249,7 @@ fn calls_are_matched_split_and_balanced_one_by_one() {
         let calls = client.call(balanced.v4, "/shop.Cart/Unary").send_all(100);
         let shares = ["v1", "v2"].map(|server| share(&calls, server));
         assert!(
-            shares.iter().all(|&n| n >= 25) && shares.iter().sum::<usize>() == 100,
+            shares.iter().all(|&n| n >= 20) && shares.iter().sum::<usize>() == 100,
             "{shares:?}"
         );
     }

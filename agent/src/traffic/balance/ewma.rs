@@ -19,7 +19,7 @@ pub const RTT_DEFAULT: Duration = Duration::from_secs(1);
 const TIE: f64 = 0.7;
 
 /// Added to every average: among endpoints that answer at once, what differs is noise.
-pub(super) const FLOOR_SECONDS: f64 = 0.005;
+pub(super) const FLOOR_SECONDS: f64 = 0.02;
 
 /// First answers of an endpoint, until which it is taken for one that is not known: what a cold
 /// application needs for them says little of it.
