@@ -119,11 +119,17 @@ pub(super) async fn send(
         }
     }
     loop {
-        let ended = going.attempt(exchange, target).await;
-        let Some(wait) = going.again(exchange, target, &ended) else {
-            return going.settle(exchange, ended, under_way);
+        // Its end must not be there during the wait: the task would have room for both.
+        let wait = {
+            let ended = going.attempt(exchange, target).await;
+            match going.again(exchange, target, &ended) {
+                None => return going.settle(exchange, ended, under_way),
+                Some(wait) => {
+                    discard(ended.outcome);
+                    wait
+                }
+            }
         };
-        discard(ended.outcome);
         if !wait.is_zero() {
             sleep(wait).await;
         }

@@ -21,6 +21,10 @@ const TIE: f64 = 0.7;
 /// Added to every average: among endpoints that answer at once, what differs is noise.
 pub(super) const FLOOR_SECONDS: f64 = 0.02;
 
+/// An idle endpoint that has not answered for so long is asked again, whatever is known of it: else one
+/// that was slow once would get nothing until that has faded.
+const ASKED_AGAIN_AFTER: Duration = Duration::from_secs(1);
+
 /// First answers of an endpoint, until which it is taken for one that is not known: what a cold
 /// application needs for them says little of it.
 const FIRST_ANSWERS: u8 = 5;
@@ -40,7 +44,10 @@ impl Ewma {
         let rtt = rtt.as_secs_f64();
         let average = match self.measured {
             Some((average, at)) if rtt < average && self.answers >= FIRST_ANSWERS => {
-                let kept = kept(now.saturating_sub(at));
+                let since = now.saturating_sub(at);
+                // The first answer after a silence says as much as all that was before it.
+                let most = if since < ASKED_AGAIN_AFTER { 1.0 } else { 0.5 };
+                let kept = kept(since).min(most);
                 average * kept + rtt * (1.0 - kept)
             }
             // The best of the first ones.
@@ -57,7 +64,7 @@ impl Ewma {
 
     /// What one more request would cost beside the `pending` ones, in seconds of waiting.
     ///
-    /// Nothing at an endpoint that is not known and idle, so that it is tried at once; one that has
+    /// Nothing at an idle endpoint that is not known or was not asked for a while, so that it is tried; one that has
     /// never answered is taken for a slow one while a request is outstanding, so that it is not
     /// flooded.
     pub fn cost(&self, now: Duration, pending: usize) -> f64 {
@@ -71,6 +78,7 @@ impl Ewma {
             Some((average, _)) if self.answers < FIRST_ANSWERS => {
                 (average + FLOOR_SECONDS) * pending
             }
+            Some((_, at)) if pending == 0.0 && now.saturating_sub(at) >= ASKED_AGAIN_AFTER => 0.0,
             Some((average, at)) => {
                 let average = average * kept(now.saturating_sub(at));
                 (average + FLOOR_SECONDS) * (pending + 1.0)

@@ -192,6 +192,7 @@ fn endpoints() -> impl Strategy<Value = EndpointSet> {
 }
 
 #[derive(Clone, Debug)]
+#[allow(clippy::large_enum_variant, reason = "a few of them in a test")]
 enum Step {
     Configure(Policy, u8),
     Request {

@@ -2,7 +2,10 @@ use std::{collections::HashSet, time::Duration};
 
 use proptest::prelude::*;
 
-use super::{DECAY, Ewma, FIRST_ANSWERS, FLOOR_SECONDS, RTT_DEFAULT, p2c, pick, pick_weighted};
+use super::{
+    ASKED_AGAIN_AFTER, DECAY, Ewma, FIRST_ANSWERS, FLOOR_SECONDS, RTT_DEFAULT, p2c, pick,
+    pick_weighted,
+};
 use crate::traffic::{
     balance::{testing::shares, weights::Weights},
     hash::nth,
@@ -62,7 +65,15 @@ fn pending_requests_cost_and_silence_forgives() {
     let ewma = measured(ms(10));
     assert!(near(ewma.cost(START, 3), 4.0 * with_floor(0.010)));
     let faded = with_floor(0.010 * (-1.0_f64).exp());
-    assert!(near(ewma.cost(START + DECAY, 0), faded));
+    assert!(near(ewma.cost(START + DECAY, 1), 2.0 * faded));
+    // Idle for a while it is asked again, and its answer counts half at least.
+    let almost = START + ASKED_AGAIN_AFTER - ms(1);
+    assert!(ewma.cost(almost, 0) > FLOOR_SECONDS);
+    let mut slow = measured(ms(500));
+    let later = START + ASKED_AGAIN_AFTER;
+    assert!(near(slow.cost(later, 0), 0.0));
+    slow.record(ms(10), later);
+    assert!(near(slow.cost(later, 0), with_floor(0.255)));
     // A clock that lags does not make it worse than it was.
     assert!(near(ewma.cost(START - ms(5), 0), with_floor(0.010)));
 }
