@@ -246,12 +246,13 @@ fn calls_are_matched_split_and_balanced_one_by_one() {
         let to_v1 = share(&calls, "v1");
         assert!((1_300..=1_500).contains(&to_v1), "{to_v1} of 2,000 to v1");
         assert_eq!(to_v1 + share(&calls, "v2"), 2_000);
-        let calls = client.call(balanced.v4, "/shop.Cart/Unary").send_all(100);
-        let shares = ["v1", "v2"].map(|server| share(&calls, server));
-        assert!(
-            shares.iter().all(|&n| n >= 20) && shares.iter().sum::<usize>() == 100,
-            "{shares:?}"
-        );
+        // A busy machine may have made one slow for a moment, which is held against it for a while.
+        eventually("an even share", Duration::from_secs(10), || {
+            let calls = client.call(balanced.v4, "/shop.Cart/Unary").send_all(100);
+            let shares = ["v1", "v2"].map(|server| share(&calls, server));
+            let is_even = shares.iter().all(|&n| n >= 25) && shares.iter().sum::<usize>() == 100;
+            is_even.then_some(()).ok_or(shares)
+        });
     }
     eventually("both are asked", Duration::from_secs(1), || {
         let counts = carts.apps.iter().map(|app| app.count("request"));

@@ -37,10 +37,12 @@ fn each_algorithm_spreads_in_its_way() {
         let spread = tally(&shop.many(client, &least, 300));
         assert_eq!(spread.len(), 3, "{spread:?}");
         assert!(spread.values().all(|&count| count >= 30), "{spread:?}");
-        // A busy machine may have made one slow for a moment, which is held against it for a second.
-        let spread = tally(&shop.many(client, &ewma, 300));
-        assert!(spread.len() >= 2, "{spread:?}");
-        assert_eq!(spread.values().sum::<usize>(), 300, "{spread:?}");
+        // A busy machine may have made one slow for a moment, which is held against it for a while.
+        eventually("an even share", SOON * 2, || {
+            let spread = tally(&shop.many(client, &ewma, 300));
+            let is_even = spread.len() == 3 && spread.values().all(|&count| count >= 30);
+            is_even.then_some(()).ok_or(spread)
+        });
     }
 }
 
