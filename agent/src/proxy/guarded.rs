@@ -3,6 +3,7 @@
 
 use std::{
     cell::RefCell,
+    collections::HashMap,
     hash::{BuildHasher as _, RandomState},
     net::SocketAddr,
     rc::Rc,
@@ -17,27 +18,34 @@ use super::{
     worker::Worker,
 };
 use crate::{
-    model::{protocol::Protocol, service::Endpoint, traffic_policy::RateLimitBy},
+    model::{
+        protocol::Protocol, service::Endpoint, snapshot::Snapshot, traffic_policy::RateLimitBy,
+    },
     telemetry::ConnectionInfo,
 };
 
 /// Of the keys of rate limits: nobody outside can choose values that collide.
 static KEYS: LazyLock<RandomState> = LazyLock::new(RandomState::new);
 
-/// The services with such policies that one port of a pod is an endpoint of.
+/// Ports of pods of which a thread remembers what guards them; past it it starts anew.
+const KNOWN_MAX: usize = 4096;
+
+/// What a thread knows of the services with such policies.
 #[derive(Default)]
 pub(super) struct Guarded {
     known: RefCell<Known>,
 }
 
-type Guards = Rc<[(Arc<View>, Arc<EndpointState>)]>;
-
 /// What was worked out for the configuration of this generation.
 #[derive(Default)]
 struct Known {
     generation: u64,
-    by: Option<Guards>,
+    by_endpoint: HashMap<Endpoint, Option<Guards>, foldhash::fast::RandomState>,
 }
+
+/// The services with such policies that one port of a pod is an endpoint of. There is one at least.
+#[derive(Clone)]
+pub(super) struct Guards(Rc<[(Arc<View>, Arc<EndpointState>)]>);
 
 /// More than the pod, or its service, takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,27 +57,42 @@ pub(super) enum Excess {
 }
 
 impl Guarded {
-    fn guards(&self, worker: &Worker, at: SocketAddr) -> Option<Guards> {
-        let snapshot = worker.snapshot();
+    /// `None` for nearly every pod: nothing guards it.
+    pub(super) fn of(&self, worker: &Worker, at: SocketAddr) -> Option<Guards> {
+        let snapshot = worker.shared.snapshot.load();
+        if snapshot.limited_services().is_empty() {
+            return None;
+        }
         let mut known = self.known.borrow_mut();
-        if known.by.is_none() || known.generation != snapshot.generation {
-            let endpoint = Endpoint {
-                address: at.ip(),
-                port: at.port(),
-            };
-            let guards = snapshot.limited_services().values().filter_map(|service| {
-                let mut sets = service.endpoints.iter();
-                sets.find(|set| set.endpoints.contains(&endpoint))?;
-                let view = worker.views.of(&snapshot, service);
-                let state = Arc::clone(view.state_of(endpoint)?);
-                Some((view, state))
-            });
+        if known.generation != snapshot.generation || known.by_endpoint.len() >= KNOWN_MAX {
             *known = Known {
                 generation: snapshot.generation,
-                by: Some(guards.collect()),
+                by_endpoint: HashMap::default(),
             };
         }
-        known.by.clone().filter(|guards| !guards.is_empty())
+        let endpoint = Endpoint {
+            address: at.ip(),
+            port: at.port(),
+        };
+        let made = || Guards::of(worker, &snapshot, endpoint);
+        let guards = known.by_endpoint.entry(endpoint).or_insert_with(made);
+        guards.clone()
+    }
+}
+
+impl Guards {
+    fn of(worker: &Worker, snapshot: &Snapshot, endpoint: Endpoint) -> Option<Self> {
+        let services = snapshot.limited_services().values();
+        let guards: Rc<[_]> = services
+            .filter_map(|service| {
+                let mut sets = service.endpoints.iter();
+                sets.find(|set| set.endpoints.contains(&endpoint))?;
+                let view = worker.views.of(snapshot, service);
+                let state = Arc::clone(view.state_of(endpoint)?);
+                Some((view, state))
+            })
+            .collect();
+        (!guards.is_empty()).then_some(Self(guards))
     }
 
     /// `rateLimit` of what is said to be no HTTP, before its application is dialled; `None`: that is
@@ -79,11 +102,9 @@ impl Guarded {
         worker: &Worker,
         peers: &ConnectionInfo,
     ) -> Option<Result<(), Excess>> {
-        let at = peers.destination_address;
-        let guards = self.guards(worker, at)?;
-        let is_opaque = guards
-            .iter()
-            .any(|(view, _)| view.service.protocol_at(at.port()) == Protocol::Tcp);
+        let port = peers.destination_address.port();
+        let mut guards = self.0.iter();
+        let is_opaque = guards.any(|(view, _)| view.service.protocol_at(port) == Protocol::Tcp);
         is_opaque.then(|| self.limit_rate(worker, peers, None))
     }
 
@@ -94,10 +115,7 @@ impl Guarded {
         peers: &ConnectionInfo,
         headers: Option<&HeaderMap>,
     ) -> Result<(), Excess> {
-        let Some(guards) = self.guards(worker, peers.destination_address) else {
-            return Ok(());
-        };
-        for (view, _) in &*guards {
+        for (view, _) in &*self.0 {
             let now = view.hub.now();
             for (by, limiter) in view.limiters() {
                 let (key, label) = match by {
@@ -129,16 +147,9 @@ impl Guarded {
     }
 
     /// `concurrency`: a place among the requests that the pod works on, if need be after a wait.
-    pub(super) async fn limit_concurrency(
-        &self,
-        worker: &Worker,
-        peers: &ConnectionInfo,
-    ) -> Result<Vec<Inside>, Excess> {
-        let Some(guards) = self.guards(worker, peers.destination_address) else {
-            return Ok(Vec::new());
-        };
+    pub(super) async fn limit_concurrency(&self, worker: &Worker) -> Result<Vec<Inside>, Excess> {
         let mut places = Vec::new();
-        for (view, state) in &*guards {
+        for (view, state) in &*self.0 {
             let Some(concurrency) = view.policy.concurrency else {
                 continue;
             };

@@ -20,7 +20,9 @@ use tokio::{
 use tracing::error;
 
 use super::{
-    check, l4, l7,
+    check,
+    guarded::Guarded,
+    l4, l7,
     pods::LocalPod,
     registry::{Registered, Registry},
     services::{Services, Views},
@@ -100,6 +102,7 @@ pub struct Worker {
     pub(super) upstreams: l7::pool::Pool,
     pub(super) balancer: l7::balance::Balancer,
     pub(super) views: Views,
+    pub(super) guarded: Guarded,
     /// Mirrored requests that are under way.
     pub(super) mirrors: Cell<usize>,
     /// Destinations whose server speaks first, as was seen.
@@ -137,6 +140,7 @@ impl Worker {
                 pool: Pool::new(Arc::clone(shared.telemetry.metrics())),
                 upstreams: l7::pool::Pool::new(Arc::clone(shared.telemetry.metrics())),
                 balancer: l7::balance::Balancer::new(seed()),
+                guarded: Guarded::default(),
                 views: Views::new(Arc::clone(&shared.services)),
                 mirrors: Cell::new(0),
                 server_first: RefCell::default(),

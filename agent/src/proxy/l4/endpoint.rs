@@ -15,7 +15,7 @@ use crate::{
         service::{Endpoint, ServiceState},
     },
     proxy::{
-        guarded::Guarded,
+        guarded::Guards,
         l7::detect,
         pods::LocalPod,
         way::{self, Way},
@@ -149,8 +149,12 @@ impl Attempt<'_> {
         info.destination = Some(destination);
         info.service.clone_from(&self.service);
         let mut record = self.worker.telemetry.begin(info);
-        let limited = Guarded::default().limit_rate(self.worker, record.info(), None);
-        if limited.is_err() {
+        let guards = self.worker.guarded.of(self.worker, self.to());
+        let over = |guards: Guards| {
+            let limited = guards.limit_rate(self.worker, record.info(), None);
+            limited.is_err()
+        };
+        if guards.is_some_and(over) {
             record.finish(Reason::RateLimited, None);
             return Err(Failure::new(
                 Reason::RateLimited,

@@ -9,7 +9,7 @@ use super::{Accepted, answer_probe, tunnel};
 use crate::{
     model::{limits::HBONE_PORT, protocol::Protocol},
     proxy::{
-        guarded::Guarded,
+        guarded::Guards,
         l7::{
             self,
             detect::{self, First},
@@ -90,7 +90,9 @@ async fn let_in(
         record.finish(Reason::LimitReached, Some("connections".into()));
         return None;
     };
-    let limited = Guarded::default().limit_opaque(worker, record.info());
+    let at = record.info().destination_address;
+    let guards = worker.guarded.of(worker, at);
+    let limited = guards.and_then(|guards| guards.limit_opaque(worker, record.info()));
     if limited.is_some_and(|limited| limited.is_err()) {
         reset_on_close(&stream);
         record.finish(Reason::RateLimited, None);
@@ -166,8 +168,10 @@ pub(super) async fn find_out(
         Ok(First::Http1) => Speaks::Http1,
         Ok(First::Http2) => Speaks::Http2,
         Ok(First::Tls(_) | First::Opaque) => {
-            let guarded = Guarded::default();
-            if !rate_asked && guarded.limit_rate(worker, record.info(), None).is_err() {
+            let at = record.info().destination_address;
+            let guards = worker.guarded.of(worker, at).filter(|_| !rate_asked);
+            let over = |guards: Guards| guards.limit_rate(worker, record.info(), None).is_err();
+            if guards.is_some_and(over) {
                 client.reset();
                 reset_on_close(&up);
                 record.finish(Reason::RateLimited, None);

@@ -12,7 +12,7 @@ use crate::{
         limits::HBONE_PORT, protocol::Protocol, service::ServiceState, snapshot::Snapshot,
         spiffe::SpiffeId,
     },
-    proxy::{guarded::Guarded, l7::wire::Stream, pods::LocalPod, worker::Worker},
+    proxy::{l7::wire::Stream, pods::LocalPod, worker::Worker},
     telemetry::{ConnectionInfo, Direction, Reason, Reporter, SecurityPolicy, TlsSide},
     transport::{
         copy::TunnelIo,
@@ -113,7 +113,9 @@ async fn establish(
         record.finish(Reason::LimitReached, Some("connections".into()));
         return None;
     };
-    let limited = Guarded::default().limit_opaque(worker, record.info());
+    let at = record.info().destination_address;
+    let guards = worker.guarded.of(worker, at);
+    let limited = guards.and_then(|guards| guards.limit_opaque(worker, record.info()));
     if limited.is_some_and(|limited| limited.is_err()) {
         incoming.refuse(StatusCode::TOO_MANY_REQUESTS);
         record.finish(Reason::RateLimited, None);

@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     proxy::{
-        guarded::Guarded,
+        guarded::Excess,
         pods::LocalPod,
         services::{Inside, View},
         worker::Worker,
@@ -36,14 +36,13 @@ const CLIENT_CERT: HeaderName = HeaderName::from_static("x-forwarded-client-cert
 
 /// Where requests of one peer to one port of a captured pod go.
 pub(in crate::proxy) struct Inbound {
-    pub(super) worker: Rc<Worker>,
+    worker: Rc<Worker>,
     pod: Rc<LocalPod>,
-    pub(super) peers: ConnectionInfo,
+    peers: ConnectionInfo,
     client_cert: Option<HeaderValue>,
     of_the_mesh: bool,
     /// A connection to the application that was made before it was known that HTTP comes.
     seed: RefCell<Option<TcpStream>>,
-    pub(super) guarded: Guarded,
 }
 
 /// The application's answer.
@@ -73,7 +72,6 @@ impl Inbound {
             peers,
             client_cert,
             seed: RefCell::new(seed),
-            guarded: Guarded::default(),
         }
     }
 
@@ -92,13 +90,7 @@ impl Inbound {
     ) -> Result<Delivered, Refusal> {
         let mut record = self.begin(&request.head);
         // Authorization comes here.
-        let guarded = &self.guarded;
-        let limited = guarded.limit_rate(&self.worker, &self.peers, Some(&request.head.headers)); // rateLimit
-        let admitted = match limited {
-            Ok(()) => guarded.limit_concurrency(&self.worker, &self.peers).await, // concurrency
-            Err(excess) => Err(excess),
-        };
-        let concurrent = match admitted {
+        let concurrent = match self.admit(&request.head).await {
             Ok(concurrent) => concurrent,
             Err(excess) => return Err(self.fail(record, excess.into())),
         };
@@ -132,6 +124,16 @@ impl Inbound {
                 Err(self.fail(record, refusal))
             }
         }
+    }
+
+    /// `rateLimit`, then `concurrency`.
+    async fn admit(&self, head: &Parts) -> Result<Vec<Inside>, Excess> {
+        let (worker, peers) = (&self.worker, &self.peers);
+        let Some(guards) = worker.guarded.of(worker, peers.destination_address) else {
+            return Ok(Vec::new());
+        };
+        guards.limit_rate(worker, peers, Some(&head.headers))?;
+        guards.limit_concurrency(worker).await
     }
 
     fn fail(&self, mut record: RequestRecord, refusal: Refusal) -> Refusal {
