@@ -9,9 +9,8 @@ use std::{
 };
 
 use anyhow::anyhow;
-use clap::ValueEnum;
 
-use super::admin_client;
+use super::{admin_client, output::Output};
 use crate::{
     settings,
     sources::validate,
@@ -56,13 +55,6 @@ pub(super) struct Args {
     output: Output,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-enum Output {
-    #[default]
-    Text,
-    Json,
-}
-
 /// 0 whatever becomes of the request; 1 where that cannot be told.
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let told = match &args.config {
@@ -105,10 +97,7 @@ fn of_folder(args: &Args, dir: &Path) -> anyhow::Result<Vec<u8>> {
 }
 
 async fn of_agent(args: &Args) -> anyhow::Result<Vec<u8>> {
-    let output = match args.output {
-        Output::Text => "text",
-        Output::Json => "json",
-    };
+    let output = args.output.as_str();
     let mut pairs = vec![
         ("from", args.from.as_str()),
         ("to", args.to.as_str()),

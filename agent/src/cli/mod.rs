@@ -5,6 +5,7 @@ mod agent;
 mod check;
 mod completions;
 mod explain;
+mod output;
 mod status;
 mod tap;
 mod uninstall;

@@ -6,9 +6,7 @@ use std::{
     process::ExitCode,
 };
 
-use clap::ValueEnum;
-
-use super::admin_client;
+use super::{admin_client, output::Output};
 
 #[derive(clap::Args)]
 pub(super) struct Args {
@@ -25,19 +23,9 @@ pub(super) struct Args {
     output: Output,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-enum Output {
-    #[default]
-    Text,
-    Json,
-}
-
 /// 0 whatever the status is; 1 where no agent tells it.
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let output = match args.output {
-        Output::Text => "text",
-        Output::Json => "json",
-    };
+    let output = args.output.as_str();
     let target = format!("/debug/status?all={}&output={output}", args.all);
     let told = admin_client::block_on(admin_client::fetch(args.admin, &target))?;
     io::stdout().write_all(&told)?;

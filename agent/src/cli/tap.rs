@@ -10,12 +10,11 @@ use std::{
 
 use anyhow::Context as _;
 use bytes::BytesMut;
-use clap::ValueEnum;
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use tokio::signal;
 
-use super::admin_client;
+use super::{admin_client, output::Output};
 use crate::traffic::form;
 
 /// Size of one line of the agent's: 128 headers of 256 bytes, and all else, are far below it.
@@ -62,13 +61,6 @@ pub(super) struct Args {
     /// How requests are told: a line each, or JSON with the headers, secrets redacted
     #[arg(long, value_enum, default_value_t)]
     output: Output,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-enum Output {
-    #[default]
-    Text,
-    Json,
 }
 
 /// Runs until Ctrl-C, `--max`, or the end of the agent.
